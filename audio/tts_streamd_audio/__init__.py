@@ -1,0 +1,1 @@
+"""Sound as computation: formats, resampling and codecs.  No clock, no sockets, no tasks."""

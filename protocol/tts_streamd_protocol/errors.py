@@ -6,7 +6,8 @@ from typing import Literal, TypeAlias, get_args
 
 Code: TypeAlias = Literal[
     # protocol
-    "bad_message", "bad_encoding", "unknown_op", "unsupported_version", "hello_required", "too_large", "bad_value",
+    "bad_message", "bad_encoding", "unknown_op", "unsupported_version", "hello_required", "too_large",
+    "bad_value",
     # stream
     "no_such_stream", "duplicate_stream", "text_gap", "text_overrun", "unspeakable_text", "client_stalled",
     "timeout", "internal",

@@ -1,8 +1,8 @@
 """The bus: every message between the daemon and its clients, wire contract version 1 (docs/PROTOCOL.md).
 
 Requests come from clients, replies and reports go to them; ``codec`` turns both into msgpack.  Text offsets
-(``cp``) are Unicode code points of the stream's text as the client sent it; audio positions (``at``, ``n``) are
-samples at ``Opened.rate_hz``; every other duration says its unit.  A field that is ``None`` is absent on the wire.
+(``cp``) are Unicode code points of the stream's text as the client sent it; audio positions (``at``, ``n``)
+are samples at ``Opened.rate_hz``; every other duration says its unit.  ``None`` is absent on the wire.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from tts_streamd_protocol.errors import Code
+from tts_streamd_protocol.errors import Code  # noqa: TC001  msgspec reads annotations at run time
 
 PROTO: tuple[int, int] = (1, 0)
 """Major, minor.  Another major is refused; a minor only adds."""
@@ -225,7 +225,8 @@ class Pong(Reply, frozen=True, kw_only=True, tag="pong"):
 class Error(Reply, frozen=True, kw_only=True, tag="error"):
     """Refused: what happened, and what to do about it.
 
-    ``sid`` and ``rid`` are there where they could be read.  ``retryable``: the same request may succeed later.
+    ``sid`` and ``rid`` are there where they could be read.  ``retryable``: the same may succeed later.
+    ``chars`` (``text_gap``): what the stream has accepted.
     """
 
     rid: U32 | None = None
@@ -235,6 +236,7 @@ class Error(Reply, frozen=True, kw_only=True, tag="error"):
     retryable: bool
     retry_ms: U32 | None = None
     supported: list[list[int]] | None = None
+    chars: U32 | None = None
 
 
 class VoiceInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -290,7 +292,7 @@ class ActorInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StatusReply(Reply, frozen=True, kw_only=True, tag="status"):
-    """Answer to ``status``."""
+    """Answer to ``status``.  ``uptime_ms`` stops at 2**32 - 1 (49 days): no integer on the bus is larger."""
 
     rid: U32 | None = None
     daemon: str
@@ -301,7 +303,7 @@ class StatusReply(Reply, frozen=True, kw_only=True, tag="status"):
     sessions: U32
     streams: U32
     actors: list[ActorInfo]
-    details: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Tapped(Reply, frozen=True, kw_only=True, tag="tapped"):
@@ -323,7 +325,7 @@ class Goodbye(Reply, frozen=True, kw_only=True, tag="goodbye"):
 
 
 class Tick(Reply, frozen=True, kw_only=True, tag="tick"):
-    """The daemon lives (each ``heartbeat_ms`` while a session has open streams; each second on the events socket)."""
+    """The daemon lives: each ``heartbeat_ms`` while a session has open streams, each second to observers."""
 
     session: U32 | None = None
     boot_id: str
@@ -345,7 +347,7 @@ class Report(Reply, frozen=True, kw_only=True):
 
 
 class Audio(Report, frozen=True, kw_only=True, tag="audio"):
-    """``n`` samples from sample ``at``; once heard, all text before ``cp`` has been.  The payload is the sound."""
+    """``n`` samples from sample ``at`` as payload; once they are heard, all text before ``cp`` has been."""
 
     at: int
     n: int
@@ -371,13 +373,18 @@ class State(Report, frozen=True, kw_only=True, tag="state"):
 
 
 class Stamps(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Milliseconds from the arrival of ``open`` to each first: accepted text, piece cut, piece sent, frame, audio."""
+    """Milliseconds from the arrival of ``open`` to the first of each.
+
+    Text accepted, piece cut, piece sent, frame from upstream, audio handed over, audio out of the device
+    (``play`` streams only).
+    """
 
     accepted: int | None = None
     cut: int | None = None
     sent: int | None = None
     first_frame: int | None = None
     delivered: int | None = None
+    audible: int | None = None
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -401,9 +408,9 @@ class StreamError(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class End(Report, frozen=True, kw_only=True, tag="end"):
     """Exactly one per opened sid; nothing after it.
 
-    ``chars`` = last accepted cp - start_cp; ``samples`` = audio handed over; ``heard_cp`` = end of the last word
-    heard whole; ``skipped`` = text in which nothing could be spoken; ``sent`` = code points sent upstream (what
-    it may charge: text said again counts again); ``ttfa_ms`` = accepted to delivered.
+    ``chars`` = last accepted cp - start_cp; ``samples`` = audio handed over; ``heard_cp`` = end of the last
+    word heard whole; ``skipped`` = text in which nothing could be spoken; ``sent`` = code points sent upstream
+    (what it may charge: text said again counts twice); ``ttfa_ms`` = accepted to delivered.
     """
 
     reason: Reason
@@ -420,6 +427,6 @@ class End(Report, frozen=True, kw_only=True, tag="end"):
 
 AnyReport: TypeAlias = Audio | Words | State | End
 AnyReply: TypeAlias = (
-    Welcome | Opened | Ok | Ack | Pong | Error | VoicesReply | StreamsReply | StatusReply | Tapped | Goodbye | Tick
-    | Subscribed | Audio | Words | State | End
+    Welcome | Opened | Ok | Ack | Pong | Error | VoicesReply | StreamsReply | StatusReply | Tapped | Goodbye
+    | Tick | Subscribed | Audio | Words | State | End
 )  # fmt: skip

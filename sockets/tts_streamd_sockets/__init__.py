@@ -1,0 +1,1 @@
+"""ZeroMQ sockets on Trio, shared by the daemon's actors and the Python client."""

@@ -1,0 +1,1 @@
+"""Voices of the embedded engine, each behind ``interface.Synthesiser``."""

@@ -1,0 +1,322 @@
+"""One stream, one actor: cuts the text into pieces, sends them on a route, books what comes back.
+
+It reads signals and moves its slot; every decision is the ledger's or the chunker's.  It never waits for the
+client: audio is bounded by holding text back.  When it crashes, a new one begins a new ledger on the same journal.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+
+import trio
+
+from tts_streamd_actors.outlet import RATE_HZ
+from tts_streamd_actors.slot import Slot
+from tts_streamd_protocol import signals as s
+from tts_streamd_protocol.chunking import Chunker, Piece, pieces
+from tts_streamd_protocol.errors import Code
+from tts_streamd_protocol.ledger import Ledger, Lost, Output
+from tts_streamd_protocol.take import Alignment
+
+MS_PER_CP = 100
+"""What a code point is taken to last until its audio is there: slow speech, so that the bound errs on the safe side."""
+
+BATCH = 64
+"""Signals read before the stream thinks: one thought for a burst of frames."""
+
+OWED_S = 10.0
+"""A route that owes audio and has brought none for so long is dead."""
+
+ASKED_S = 2.0
+"""The connection actor answers at once; if it crashed over the question, ask again after this."""
+
+MAX_FAILURES = 4
+"""Failures since speech last came out; then the stream gives up (ledger rule 24)."""
+
+RETRY_S = (0.0, 0.2, 0.5, 1.0)
+"""Waits before another route, by failures since speech last came out."""
+
+Tell = Callable[[str, s.LinkSignal], bool]
+AskForRoute = Callable[[s.OpenRoute], bool]
+
+
+class Stream:
+    """The actor of one slot.  ``open_route`` asks the connection actor, ``tell`` speaks to a link by name."""
+
+    def __init__(self, slot: Slot, *, open_route: AskForRoute, tell: Tell) -> None:
+        self._slot = slot
+        self._journal = slot.journal
+        self._stamps = slot.outlet.stamps
+        self._open = open_route
+        self._tell = tell
+        self._ledger = Ledger(slot.journal)
+        self._chunker = Chunker(slot.spec.schedule, start_cp=slot.journal.released_cp)
+        self._fed_cp = slot.journal.released_cp
+        self._again: deque[Piece] = deque()  # lost text, to be said again before anything new
+        self._next: Piece | None = None  # cut, but not sent yet
+        self._links: dict[int, str] = {}  # the links of all routes that are still to bring audio
+        self._route: int | None = None  # the route that takes text
+        self._route_end = 0  # ... and where its text ends
+        self._sent_any = False  # ... and whether it carries any
+        self._asked_at = -inf
+        self._retry_at = -inf
+        self._moved_at = trio.current_time()  # when upstream last did something, or was last given something
+        self._failures = 0
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve the stream until its slot has ended."""
+        ready()
+        with self._slot.mailbox.incarnation():
+            self._begin()
+            while not self._slot.ended:
+                self._advance()
+                if self._slot.ended:
+                    break
+                await self._listen()
+        self._drop_routes()
+
+    def _begin(self) -> None:
+        """Go on where the facts say; what an earlier incarnation had under way is given up."""
+        slot = self._slot
+        if slot.link is not None:
+            self._tell(slot.link, s.DropRoute(route=slot.last_route))
+        if slot.cut_cp > self._fed_cp:  # an earlier incarnation had sent it: say it again without waiting for more
+            slot.flushes.appendleft(slot.cut_cp)
+        self._ask_for_route()
+
+    async def _listen(self) -> None:
+        with trio.move_on_at(self._deadline()) as scope:
+            first = await self._slot.mailbox.receive()
+            self._on(first.message, first.payload)
+            for delivery in self._slot.mailbox.drain(BATCH):
+                self._on(delivery.message, delivery.payload)
+        if scope.cancelled_caught:
+            self._on_deadline()
+
+    # -- text out ------------------------------------------------------------------------------------------
+    def _advance(self) -> None:
+        self._feed()
+        while (piece := self._next_piece()) is not None and self._may_send(piece):
+            if not self._reach(piece):
+                return
+            self._send(piece)
+        if self._journal.closed and self._next is None and not self._again:
+            self._wind_up()
+
+    def _feed(self) -> None:
+        """Give the chunker the text that has come, up to each cut that the client asked for."""
+        for flush_cp in self._slot.flushes:
+            if flush_cp > self._fed_cp:
+                self._chunker.feed(self._journal.slice(self._fed_cp, flush_cp))
+                self._chunker.flush()
+                self._fed_cp = flush_cp
+        if self._journal.accepted_cp > self._fed_cp:
+            self._chunker.feed(self._journal.slice(self._fed_cp, self._journal.accepted_cp))
+            self._fed_cp = self._journal.accepted_cp
+        if self._journal.closed:
+            self._chunker.close()
+
+    def _next_piece(self) -> Piece | None:
+        if self._again:
+            return self._again[0]
+        if self._next is None:
+            self._next = self._chunker.cut()
+            if self._next is not None and self._stamps.cut_s is None:
+                self._stamps.cut_s = trio.current_time()
+        return self._next
+
+    def _may_send(self, piece: Piece) -> bool:
+        """Whether upstream may be asked for more: audio on its way and audio that waits share one budget."""
+        waiting_ms = 1000 * self._journal.pending_samples // RATE_HZ
+        asked_cp = self._ledger.outstanding_cp
+        if asked_cp:
+            waiting_ms += MS_PER_CP * (asked_cp + piece.end_cp - piece.start_cp) - 1
+        may = waiting_ms < self._slot.spec.buffer_ms
+        self._slot.throttled = not may
+        return may
+
+    def _reach(self, piece: Piece) -> bool:
+        """Whether the open route can carry the piece; if not, see to it that one soon can."""
+        if self._route is not None and self._sent_any and self._route_end != piece.start_cp:
+            self._end_route()
+        if self._route is None:
+            self._ask_for_route()
+        return self._route in self._links
+
+    def _send(self, piece: Piece) -> None:
+        route, slot = self._route, self._slot
+        assert route is not None
+        text = self._ledger.send(route, piece.start_cp, piece.end_cp)
+        self._route_end, self._sent_any, self._moved_at = piece.end_cp, True, trio.current_time()
+        if self._again:
+            self._again.popleft()
+        else:
+            self._next = None
+        slot.cut_cp = max(slot.cut_cp, piece.end_cp)
+        while slot.flushes and slot.flushes[0] <= slot.cut_cp:
+            slot.flushes.popleft()
+        self._acknowledge()
+        if self._stamps.sent_s is None:
+            self._stamps.sent_s = trio.current_time()
+        signal = s.SpeakPiece(route=route, cp_start=piece.start_cp, cp_end=piece.end_cp, text=text)
+        if not self._tell(self._links[route], signal):
+            self._lose(route, "upstream_unreachable", "the link to upstream is gone or takes nothing")
+
+    def _acknowledge(self) -> None:
+        self._slot.advance_ack()
+        if self._slot.acked_cp > self._slot.told_cp:
+            self._slot.on_ready(self._slot)
+
+    def _wind_up(self) -> None:
+        """All text is on its way: let upstream end its route, and the stream with it."""
+        self._ledger.close()
+        if self._ledger.done:
+            self._slot.finish("done")
+        elif self._route is not None and self._sent_any:
+            self._end_route()
+
+    # -- routes --------------------------------------------------------------------------------------------
+    def _ask_for_route(self) -> None:
+        """Have a route opened, ahead of the text where possible; not before ``retry_at``."""
+        now = trio.current_time()
+        if self._route is not None or now < self._retry_at:
+            return
+        slot = self._slot
+        slot.last_route += 1
+        slot.link = None
+        self._route, self._sent_any, self._asked_at = slot.last_route, False, now
+        asked = s.OpenRoute(stream=slot.spec.name, route=self._route, key=slot.spec.key)
+        if not self._open(asked):
+            self._lose(self._route, "busy", "too many streams ask for a route at once")
+
+    def _end_route(self) -> None:
+        if self._route in self._links:
+            self._tell(self._links[self._route], s.EndRoute(route=self._route))
+        self._route = None
+
+    def _drop_routes(self) -> None:
+        self._ledger.cancel()
+        for route, link in self._links.items():
+            self._tell(link, s.DropRoute(route=route))
+        self._links.clear()
+
+    def _lose(self, route: int, code: Code, message: str, retry_ms: int | None = None) -> None:
+        """A route broke: say again what it had not brought whole, over another one, or give up."""
+        link = self._links.pop(route, None)
+        if link is not None:
+            self._tell(link, s.DropRoute(route=route))
+        owed = self._book(self._ledger.fault(route))
+        if route == self._route:
+            owed = owed or link is None
+            self._route = None
+        if owed:
+            self._fail_again(code, message, retry_ms)
+        # else an idle route ended: another is opened when there is text
+
+    def _fail_again(self, code: Code, message: str, retry_ms: int | None = None) -> None:
+        """One more failure since speech last came out: wait a little and go on, or give up."""
+        self._failures += 1
+        if self._failures > MAX_FAILURES:
+            self._slot.fail(code, f"{message} (gave up after {self._failures} attempts)")
+            return
+        wait_s = max(RETRY_S[min(self._failures, len(RETRY_S)) - 1], (retry_ms or 0) / 1000)
+        self._retry_at = trio.current_time() + wait_s
+        if self._stamps.first_frame_s is not None:
+            self._slot.enter("recovering", code)
+
+    def _book(self, outputs: list[Output]) -> bool:
+        """Act on what the ledger says; whether any text must be said again."""
+        lost = False
+        for output in outputs:
+            if isinstance(output, Lost):
+                lost = True
+                text = self._journal.slice(output.cp_start, output.cp_end)
+                again = pieces(text, self._slot.spec.schedule, start_cp=output.cp_start)
+                self._again = deque(sorted((*self._again, *again), key=lambda piece: piece.start_cp))
+                if output.route == self._route:
+                    self._route = None
+                self._forget(output.route)
+            elif output.route == self._route:
+                self._end_route()
+        return lost
+
+    def _forget(self, route: int) -> None:
+        if (link := self._links.pop(route, None)) is not None:
+            self._tell(link, s.DropRoute(route=route))
+
+    # -- time ----------------------------------------------------------------------------------------------
+    def _deadline(self) -> float:
+        if self._route is None and (self._again or self._next is not None):
+            return self._retry_at
+        if self._route is not None and self._route not in self._links:
+            return self._asked_at + ASKED_S
+        return self._moved_at + OWED_S if self._ledger.outstanding_cp else inf
+
+    def _on_deadline(self) -> None:
+        now = trio.current_time()
+        if self._route is not None and self._route not in self._links:
+            self._lose(self._route, "timeout", "no route was opened in time")
+        elif self._ledger.outstanding_cp and now >= self._moved_at + OWED_S:
+            for route in tuple(self._links):
+                self._lose(route, "timeout", f"upstream brought no audio for {OWED_S:g} s")
+
+    # -- signals in ----------------------------------------------------------------------------------------
+    def _on(self, signal: s.StreamSignal, payload: bytes) -> None:
+        if self._slot.ended:
+            return
+        match signal:
+            case s.FrameArrived():
+                self._on_frame(signal, payload)
+            case s.RouteFinal():
+                self._on_final(signal.route)
+            case s.RouteOpened():
+                self._on_opened(signal)
+            case s.RouteBroken():
+                self._on_broken(signal)
+            case s.TextAccepted() | s.AudioTaken() | s.StopStream():
+                pass  # the slot says it all
+
+    def _on_frame(self, frame: s.FrameArrived, pcm: bytes) -> None:
+        now = self._moved_at = trio.current_time()
+        if self._stamps.first_frame_s is None:
+            self._stamps.first_frame_s = now
+        if frame.route in self._links:
+            self._slot.enter("speaking", "recovered" if self._slot.phase == "recovering" else None)
+        released = self._journal.released_cp
+        outputs = self._ledger.audio(frame.route, pcm, _alignment(frame.alignment), _alignment(frame.normalized))
+        self._after(frame.route, outputs, released)
+
+    def _on_final(self, route: int) -> None:
+        released = self._journal.released_cp
+        outputs = self._ledger.final(route)
+        self._links.pop(route, None)
+        if route == self._route:
+            self._route = None
+        self._after(route, outputs, released)
+
+    def _on_opened(self, opened: s.RouteOpened) -> None:
+        if opened.route != self._route:
+            self._tell(opened.link, s.DropRoute(route=opened.route))
+        else:
+            self._links[opened.route] = self._slot.link = opened.link
+
+    def _on_broken(self, broken: s.RouteBroken) -> None:
+        if broken.route not in self._links and broken.route != self._route:
+            return  # given up already
+        if broken.retryable:
+            self._lose(broken.route, broken.code, broken.message, broken.retry_ms)
+        else:
+            self._slot.fail(broken.code, broken.message, retryable=False)
+
+    def _after(self, route: int, outputs: list[Output], released: int) -> None:
+        if self._journal.released_cp > released:
+            self._failures = 0
+            self._slot.on_ready(self._slot)
+        if self._book(outputs):
+            self._fail_again("upstream_protocol", f"route {route} did not speak what it was given")
+
+
+def _alignment(times: s.Times | None) -> Alignment | None:
+    return None if times is None else Alignment(times.chars, times.starts_ms, times.durations_ms)

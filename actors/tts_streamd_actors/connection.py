@@ -1,0 +1,136 @@
+"""Opens links, keeps one warm for the default voice, hands them out.
+
+A link is one upstream socket and serves one route.  The actor never waits for upstream: a link that is still
+connecting is handed out as well, and says itself when it cannot be opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+
+import trio
+
+from tts_streamd_actors.mailbox import Mailbox
+from tts_streamd_actors.supervisor import TooManyChildrenError
+from tts_streamd_protocol import signals as s
+from tts_streamd_protocol.errors import Code
+
+WARM_RETRY_S = (0.1, 0.5, 1, 2, 5, 10, 30)
+"""Waits before the warm link is opened again, by failures in a row."""
+
+
+@dataclass(slots=True, eq=False)
+class LinkSlot:
+    """What is kept of one link while it lives: whom it serves outlasts a crash of its actor."""
+
+    name: str
+    key: s.RouteKey
+    mailbox: Mailbox[s.LinkSignal]
+    started: bool = False
+    bound: s.BindRoute | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Links:
+    """All links.  ``start`` (wiring's) runs the actor of a new one; it may raise ``TooManyChildrenError``."""
+
+    new: Callable[[s.RouteKey], LinkSlot]
+    start: Callable[[LinkSlot], None]
+    close: Callable[[LinkSlot], None]
+    to_stream: Callable[[str, s.StreamSignal], bool]
+    live: dict[str, LinkSlot] = field(default_factory=dict[str, LinkSlot])
+    warm: LinkSlot | None = None
+    opened: int = 0
+    ended: int = 0
+
+    def open(self, key: s.RouteKey) -> LinkSlot:
+        """A new link, on its way to upstream."""
+        link = self.new(key)
+        self.start(link)
+        self.live[link.name] = link
+        self.opened += 1
+        return link
+
+    def retire(self, name: str, code: Code | None = None, message: str | None = None, *, retryable: bool = True) -> None:
+        """A link is gone, whoever says so first; a stream that it still served learns it."""
+        link = self.live.pop(name, None)
+        if link is None:
+            return
+        self.ended += 1
+        self.close(link)
+        if self.warm is link:
+            self.warm = None
+        if link.bound is not None and code is not None:
+            broken = s.RouteBroken(
+                route=link.bound.route, code=code, message=message or "the link ended", retryable=retryable
+            )
+            self.to_stream(link.bound.stream, broken)
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """The actor; ``default`` is the key that a warm link is kept for (None: none)."""
+
+    mailbox: Mailbox[s.ConnectionSignal]
+    links: Links
+    default: Callable[[], s.RouteKey | None]
+    _failures: int = 0
+    _warm_at: float = -inf
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until cancelled."""
+        ready()
+        with self.mailbox.incarnation():
+            while True:
+                self._keep_warm()
+                with trio.move_on_at(self._warm_at if self.links.warm is None else inf):
+                    self._on((await self.mailbox.receive()).message)
+
+    def _on(self, signal: s.ConnectionSignal) -> None:
+        match signal:
+            case s.OpenRoute():
+                self._open_route(signal)
+            case s.LinkOpened():
+                self._failures = 0
+            case s.LinkEnded():
+                was_warm = self.links.warm is not None and self.links.warm.name == signal.link
+                self.links.retire(signal.link)
+                if was_warm and signal.code is not None:
+                    self._warm_later()
+
+    def _open_route(self, asked: s.OpenRoute) -> None:
+        bound = s.BindRoute(stream=asked.stream, route=asked.route)
+        try:
+            link = self._take(asked.key)
+        except TooManyChildrenError as error:
+            self.links.to_stream(
+                asked.stream, s.RouteBroken(route=asked.route, code="busy", message=str(error), retryable=True)
+            )
+            return
+        link.bound = bound
+        link.mailbox.offer(bound)
+        self.links.to_stream(asked.stream, s.RouteOpened(route=asked.route, link=link.name))
+
+    def _take(self, key: s.RouteKey) -> LinkSlot:
+        """The warm link if it fits, else a new one."""
+        warm = self.links.warm
+        if warm is None or warm.key != key:
+            return self.links.open(key)
+        self.links.warm = None
+        self._warm_at = -inf
+        return warm
+
+    def _keep_warm(self) -> None:
+        key = self.default()
+        if key is None or self.links.warm is not None or trio.current_time() < self._warm_at:
+            return
+        try:
+            self.links.warm = self.links.open(key)
+        except TooManyChildrenError:
+            self._warm_later()
+
+    def _warm_later(self) -> None:
+        self._warm_at = trio.current_time() + WARM_RETRY_S[min(self._failures, len(WARM_RETRY_S) - 1)]
+        self._failures += 1

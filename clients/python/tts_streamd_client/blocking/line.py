@@ -1,0 +1,115 @@
+"""The control socket and its session: takes messages in and waits for what they change."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING, TypeVar
+
+import zmq
+
+from tts_streamd_client import sockets
+from tts_streamd_protocol import messages as m
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tts_streamd_client.session import Session
+
+T = TypeVar("T", bound=m.Reply)
+
+
+class Line:
+    """One connection.  ``timeout_s`` bounds each request, and each message that the daemon will not take."""
+
+    def __init__(self, socket: zmq.Socket[bytes], session: Session, timeout_s: float) -> None:
+        self.session = session
+        self.timeout_s = timeout_s
+        self._socket = socket
+        self._socket.sndtimeo = int(timeout_s * 1000)
+
+    # -- waiting -------------------------------------------------------------------------------------------
+    def step(self, timeout_s: float = 0.0, *, fds: Sequence[int] = ()) -> set[int]:
+        """Take in what has arrived; if there is nothing, wait for something at most ``timeout_s``.
+
+        Returns those of ``fds`` that can be read; they end the wait, too.
+
+        Raises:
+            SessionLostError: the daemon is gone.
+        """
+        self.flush()
+        self.session.check()
+        silent_s = self.session.silent_at_s - time.monotonic()
+        readable = self._poll(max(0.0, min(timeout_s, silent_s)), fds)
+        if self._socket in readable:
+            self._take_all()
+        elif time.monotonic() >= self.session.silent_at_s:
+            self.session.lose("the daemon has fallen silent")
+        self.session.check()
+        self.flush()
+        return {ready for ready in readable if isinstance(ready, int)}
+
+    def _poll(self, timeout_s: float, fds: Sequence[int]) -> set[object]:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        for fd in fds:
+            poller.register(fd, zmq.POLLIN)
+        timeout_ms = None if timeout_s == inf else int(timeout_s * 1000) + (timeout_s > 0)
+        return {ready for ready, _ in poller.poll(timeout_ms)}
+
+    def _take_all(self) -> None:
+        with suppress(zmq.Again):
+            while True:
+                self.session.receive(self._socket.recv_multipart(zmq.NOBLOCK), time.monotonic())
+
+    def until(self, ready: Callable[[], object], *, timeout_s: float, what: str) -> None:
+        """Take messages in until ``ready`` says so.
+
+        Raises:
+            NoAnswerError: it did not in time; the error calls it ``what``.
+        """
+        limit_s = time.monotonic() + timeout_s
+        while not ready():
+            if (left_s := limit_s - time.monotonic()) <= 0:
+                raise self.session.no_answer(what, timeout_s)
+            self.step(left_s)
+
+    # -- sending -------------------------------------------------------------------------------------------
+    def send(self, frame: bytes) -> None:
+        """Hand one message to the socket; only a daemon that takes nothing for ``timeout_s`` delays this."""
+        self.session.check()
+        try:
+            self._socket.send(frame)
+        except zmq.Again:
+            self.session.lose("the daemon takes no messages")
+            self.session.check()
+
+    def flush(self) -> None:
+        """Send what the session has to say by itself: credit given back, streams cancelled."""
+        while self.session.outbox:
+            self.send(self.session.outbox.popleft())
+
+    # -- requests ------------------------------------------------------------------------------------------
+    def request(self, make: Callable[[int], m.AnyRequest], kind: type[T], what: str) -> T:
+        """Send what ``make(rid)`` gives and return its answer, which must be a ``kind``."""
+        rid = self.session.new_rid()
+        self.send(self.session.encode(make(rid)))
+        return self.answer(rid, kind, what, self.timeout_s)
+
+    def answer(self, rid: int, kind: type[T], what: str, timeout_s: float) -> T:
+        """Wait for the answer to a request that has been sent."""
+        try:
+            self.until(lambda: self.session.has_answer(rid), timeout_s=timeout_s, what=what)
+            return self.session.take_answer(rid, kind)
+        finally:
+            self.session.forget(rid)
+
+    def close(self, *, linger_ms: int = sockets.LINGER_MS) -> None:
+        """Cancel what is open, and close."""
+        if self._socket.closed:
+            return
+        for frame in self.session.farewell():
+            with suppress(zmq.Again):  # its queue is full: it will notice that we are gone
+                self._socket.send(frame, zmq.NOBLOCK)
+        self._socket.close(linger_ms)

@@ -1,0 +1,112 @@
+"""The daemon's life: open the sockets, run the tree, stop in order when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from tts_streamd.doors import open_engine_listener, open_sockets
+from tts_streamd.signals import watch_signals
+from tts_streamd.wiring import Daemon, Wrap, unwrapped
+from tts_streamd_actors.supervisor import FatalError, RestartLimitError
+from tts_streamd_protocol import messages as m
+
+if TYPE_CHECKING:
+    from tts_streamd.config import Config
+    from tts_streamd.runtime import RuntimeDir
+
+log = structlog.get_logger("tts_streamd")
+
+DRAIN_S = 2.0
+"""How long open streams may go on after the daemon was asked to stop."""
+
+FLUSH_S = 0.3
+"""How long the last messages have to leave."""
+
+POLL_S = 0.02
+
+
+async def run_daemon(
+    config: Config,
+    runtime: RuntimeDir,
+    *,
+    ready: Callable[[], None] = lambda: None,
+    reload: Callable[[Config], Config] | None = None,
+    wrap: Wrap = unwrapped,
+) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status: 0, or 1 if the supervisors gave up.
+
+    ``reload`` gives the configuration to go on with at SIGHUP; what needs a restart it leaves as it was.
+    """
+    with ExitStack() as stack:
+        sockets = stack.enter_context(
+            open_sockets(runtime.control, runtime.events, heartbeat_ms=config.gateway.heartbeat_ms)
+        )
+        embedded = config.endpoint.kind == "embedded"
+        listener = stack.enter_context(open_engine_listener(runtime.engine)) if embedded else None
+        daemon = Daemon(config, runtime, sockets, listener, wrap)
+        stack.callback(lambda: [sock.close() for sock in sockets])
+        return await _live(daemon, ready, reload)
+
+
+async def _live(
+    daemon: Daemon, ready: Callable[[], None], reload: Callable[[Config], Config] | None
+) -> int:
+    stop = trio.Event()
+    reason = "stop"
+
+    def on_stop(signal: str) -> None:
+        nonlocal reason
+        reason = signal
+        stop.set()
+
+    def on_ready() -> None:
+        log.info("ready", control=str(daemon.runtime.control), upstream=daemon.config.endpoint.kind)
+        ready()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(watch_signals, on_stop, lambda: _reload(daemon, reload))
+            nursery.start_soon(daemon.root.run, on_ready)
+            await stop.wait()
+            log.info("stopping", reason=reason)
+            await _farewell(daemon, reason)
+            nursery.cancel_scope.cancel()
+    except* (RestartLimitError, FatalError) as errors:
+        for error in _leaves(errors):
+            log.critical("giving up", error=str(error))
+        return 1
+    return 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+def _reload(daemon: Daemon, reload: Callable[[Config], Config] | None) -> None:
+    if reload is not None:
+        daemon.config = reload(daemon.config)
+
+
+async def _farewell(daemon: Daemon, reason: str) -> None:
+    """Two phases: refuse what is new and let streams end, then end them."""
+    door = daemon.door
+    door.stopping = True
+    for session in tuple(door.sessions.values()):
+        door.reply(session, m.Goodbye(in_ms=round(1000 * DRAIN_S), reason=reason))
+    with trio.move_on_after(DRAIN_S):
+        while door.n_streams:
+            await trio.sleep(POLL_S)
+    for session in tuple(door.sessions.values()):
+        for slot in tuple(session.streams.values()):
+            slot.fail("shutting_down", "the daemon stops; open the stream again when it is back", retry_ms=1000)
+    with trio.move_on_after(FLUSH_S):
+        while door.busy:
+            await trio.sleep(POLL_S)
