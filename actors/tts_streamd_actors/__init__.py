@@ -1,0 +1,1 @@
+"""The actors, and the runtime that keeps them alive."""

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from math import inf
+from typing import TYPE_CHECKING
 
 import trio
 
 from tts_streamd_actors.outlet import RATE_HZ
-from tts_streamd_actors.slot import Slot
 from tts_streamd_protocol import signals as s
 from tts_streamd_protocol.chunking import Chunker, Piece, pieces
-from tts_streamd_protocol.errors import Code
 from tts_streamd_protocol.ledger import Ledger, Lost, Output
 from tts_streamd_protocol.take import Alignment
+
+if TYPE_CHECKING:
+    from tts_streamd_actors.slot import Slot
+    from tts_streamd_protocol.errors import Code
 
 MS_PER_CP = 100
 """What a code point is taken to last until its audio is there: slow speech, so that the bound errs on the safe side."""
@@ -70,11 +73,10 @@ class Stream:
         ready()
         with self._slot.mailbox.incarnation():
             self._begin()
+            self._advance()
             while not self._slot.ended:
-                self._advance()
-                if self._slot.ended:
-                    break
                 await self._listen()
+                self._advance()
         self._drop_routes()
 
     def _begin(self) -> None:
@@ -82,7 +84,9 @@ class Stream:
         slot = self._slot
         if slot.link is not None:
             self._tell(slot.link, s.DropRoute(route=slot.last_route))
-        if slot.cut_cp > self._fed_cp:  # an earlier incarnation had sent it: say it again without waiting for more
+        if (
+            slot.cut_cp > self._fed_cp
+        ):  # an earlier incarnation had sent it: say it again without waiting for more
             slot.flushes.appendleft(slot.cut_cp)
         self._ask_for_route()
 
@@ -97,6 +101,8 @@ class Stream:
 
     # -- text out ------------------------------------------------------------------------------------------
     def _advance(self) -> None:
+        if self._slot.ended:
+            return
         self._feed()
         while (piece := self._next_piece()) is not None and self._may_send(piece):
             if not self._reach(piece):
@@ -285,7 +291,9 @@ class Stream:
         if frame.route in self._links:
             self._slot.enter("speaking", "recovered" if self._slot.phase == "recovering" else None)
         released = self._journal.released_cp
-        outputs = self._ledger.audio(frame.route, pcm, _alignment(frame.alignment), _alignment(frame.normalized))
+        outputs = self._ledger.audio(
+            frame.route, pcm, _alignment(frame.alignment), _alignment(frame.normalized)
+        )
         self._after(frame.route, outputs, released)
 
     def _on_final(self, route: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from tts_streamd_protocol.messages import VoiceInfo
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from tts_streamd_actors.voicebook import VoiceBook
 
@@ -79,6 +79,8 @@ class Catalogue:
         except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError) as error:
             raise CatalogueError(f"{type(error).__name__}: {error}") from error
         return [
-            VoiceInfo(voice=v.voice_id, name=v.name, category=v.category or "premade", description=v.description)
+            VoiceInfo(
+                voice=v.voice_id, name=v.name, category=v.category or "premade", description=v.description
+            )
             for v in answer.voices
         ]

@@ -6,16 +6,20 @@ connecting is handed out as well, and says itself when it cannot be opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
+from typing import TYPE_CHECKING
 
 import trio
 
-from tts_streamd_actors.mailbox import Mailbox
 from tts_streamd_actors.supervisor import TooManyChildrenError
 from tts_streamd_protocol import signals as s
-from tts_streamd_protocol.errors import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tts_streamd_actors.mailbox import Mailbox
+    from tts_streamd_protocol.errors import Code
 
 WARM_RETRY_S = (0.1, 0.5, 1, 2, 5, 10, 30)
 """Waits before the warm link is opened again, by failures in a row."""
@@ -53,7 +57,9 @@ class Links:
         self.opened += 1
         return link
 
-    def retire(self, name: str, code: Code | None = None, message: str | None = None, *, retryable: bool = True) -> None:
+    def retire(
+        self, name: str, code: Code | None = None, message: str | None = None, *, retryable: bool = True
+    ) -> None:
         """A link is gone, whoever says so first; a stream that it still served learns it."""
         link = self.live.pop(name, None)
         if link is None:
@@ -106,7 +112,8 @@ class Connection:
             link = self._take(asked.key)
         except TooManyChildrenError as error:
             self.links.to_stream(
-                asked.stream, s.RouteBroken(route=asked.route, code="busy", message=str(error), retryable=True)
+                asked.stream,
+                s.RouteBroken(route=asked.route, code="busy", message=str(error), retryable=True),
             )
             return
         link.bound = bound

@@ -5,7 +5,6 @@ It never awaits a stream and never waits for one client; the sockets and session
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from tts_streamd_protocol.topics import is_valid_subscription
 from tts_streamd_sockets.trio_zmq import peer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import zmq
 
     from tts_streamd_actors.door import Door, Session
@@ -51,7 +52,14 @@ class Gateway:
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
-            for task in (self._receive, self._pump, self._observers, self._heartbeat, self._events_tick, self._parked):
+            for task in (
+                self._receive,
+                self._pump,
+                self._observers,
+                self._heartbeat,
+                self._events_tick,
+                self._parked,
+            ):
                 nursery.start_soon(task)
             ready()
 
@@ -67,7 +75,9 @@ class Gateway:
         try:
             if routing_id[:1] != b"\0":
                 raise Refusal("denied", "set no routing id: the daemon gives every connection its own")
-            request = decode_request([frame.bytes for frame in frames[1:]], max_message_bytes=self.max_message_bytes)
+            request = decode_request(
+                [frame.bytes for frame in frames[1:]], max_message_bytes=self.max_message_bytes
+            )
             check_hello(request, has_session=session is not None)
             if isinstance(request, m.Hello):
                 self.reception.hello(request, session, routing_id, peer(frames[-1]))
@@ -77,7 +87,11 @@ class Gateway:
             self._refuse(routing_id, session, refusal)
         except Exception:  # the one edge where a bug in a request must not reach the other clients
             log.exception("a request could not be served", session=session and session.id)
-            self._refuse(routing_id, session, Refusal("internal", "the daemon failed on this request; its log says why"))
+            self._refuse(
+                routing_id,
+                session,
+                Refusal("internal", "the daemon failed on this request; its log says why"),
+            )
 
     def _refuse(self, routing_id: bytes, session: Session | None, refusal: Refusal) -> None:
         self.bad_messages += 1
@@ -106,7 +120,10 @@ class Gateway:
         for session in tuple(self.door.parked):
             if session.parked_s is not None and session.parked_s < since_s:
                 for slot in session.streams.values():
-                    slot.fail("client_stalled", f"the client took no message for {self.stall_ms} ms; read faster or use credit")
+                    slot.fail(
+                        "client_stalled",
+                        f"the client took no message for {self.stall_ms} ms; read faster or use credit",
+                    )
 
     async def _heartbeat(self) -> None:
         while True:

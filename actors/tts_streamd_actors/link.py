@@ -6,7 +6,6 @@ breaks the route.  Every wait on the network has a deadline.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,19 @@ import trio_websocket as tws
 from tts_streamd_protocol import signals as s
 from tts_streamd_protocol.elevenlabs.faults import UpstreamFault, classify_http
 from tts_streamd_protocol.elevenlabs.session import (
-    AudioEvent, Event, FaultEvent, FinalEvent, StreamInput, init_options, query_options, url_path,
+    AudioEvent,
+    Event,
+    FaultEvent,
+    FinalEvent,
+    StreamInput,
+    init_options,
+    query_options,
+    url_path,
 )  # fmt: skip
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from tts_streamd_actors.connection import LinkSlot
     from tts_streamd_protocol.take import Alignment
@@ -79,7 +86,9 @@ class Link:
         """Serve one route, or wait for one; returns when the socket is done for, whatever the reason."""
         ready()
         if self._slot.started:  # the socket died with an earlier incarnation
-            self._fault = UpstreamFault("internal", "the link's actor failed; the daemon's log says why", retryable=True)
+            self._fault = UpstreamFault(
+                "internal", "the link's actor failed; the daemon's log says why", retryable=True
+            )
         else:
             self._slot.started = True
             with self._slot.mailbox.incarnation():
@@ -117,7 +126,9 @@ class Link:
         except (OSError, tws.HandshakeError, tws.ConnectionClosed) as error:
             self._unreachable(f"upstream cannot be reached: {error or type(error).__name__}")
         else:
-            self._to_connection(s.LinkOpened(link=self._slot.name, took_ms=1000 * (trio.current_time() - began)))
+            self._to_connection(
+                s.LinkOpened(link=self._slot.name, took_ms=1000 * (trio.current_time() - began))
+            )
             return socket
         return None
 
@@ -130,7 +141,7 @@ class Link:
             inactivity_timeout_s=endpoint.inactivity_timeout_s,
             options=query_options(key.upstream),
         )
-        headers = [(name, value.encode()) for name, value in endpoint.headers.items()]
+        headers = [(name.encode(), value.encode()) for name, value in endpoint.headers.items()]
         if endpoint.unix_path is not None:
             stream = await trio.open_unix_socket(endpoint.unix_path)
             return await tws.wrap_client_stream(
@@ -190,7 +201,9 @@ class Link:
                 pass
         except tws.ConnectionClosed as closed:
             reason = closed.reason
-            self._deliver(self._session.closed(reason.code if reason else 1006, (reason.reason if reason else "") or ""))
+            self._deliver(
+                self._session.closed(reason.code if reason else 1006, (reason.reason if reason else "") or "")
+            )
         done.cancel()
 
     def _deliver(self, events: tuple[Event, ...]) -> bool:
@@ -202,7 +215,9 @@ class Link:
                     if bound is None:
                         continue
                     frame = s.FrameArrived(
-                        route=bound.route, alignment=_times(event.alignment), normalized=_times(event.normalized)
+                        route=bound.route,
+                        alignment=_times(event.alignment),
+                        normalized=_times(event.normalized),
                     )
                     if not self._to_stream(bound.stream, frame, event.pcm):
                         self._unreachable("the stream is gone, or takes no more audio")
@@ -223,19 +238,24 @@ class Link:
         if bound is not None:
             why = fault or UpstreamFault("upstream_unreachable", "the link ended", retryable=True)
             broken = s.RouteBroken(
-                route=bound.route, code=why.code, message=why.message, retryable=why.retryable, retry_ms=why.retry_ms
+                route=bound.route,
+                code=why.code,
+                message=why.message,
+                retryable=why.retryable,
+                retry_ms=why.retry_ms,
             )
             self._to_stream(bound.stream, broken, b"")
         if fault is not None:
             log.info("a link failed", link=self._slot.name, code=fault.code, reason=fault.message)
-        self._to_connection(
-            s.LinkEnded(link=self._slot.name, code=fault and fault.code, message=fault and fault.message)
-        )
+        code, message = (None, None) if fault is None else (fault.code, fault.message)
+        self._to_connection(s.LinkEnded(link=self._slot.name, code=code, message=message))
 
 
 def _times(alignment: Alignment | None) -> s.Times | None:
     if alignment is None:
         return None
     return s.Times(
-        chars=list(alignment.chars), starts_ms=list(alignment.starts_ms), durations_ms=list(alignment.durations_ms)
+        chars=list(alignment.chars),
+        starts_ms=list(alignment.starts_ms),
+        durations_ms=list(alignment.durations_ms),
     )

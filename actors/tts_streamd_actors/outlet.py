@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tts_streamd_audio.encoders import open_codec, open_resampler
-from tts_streamd_audio.formats import Format
 from tts_streamd_protocol import messages as m
 from tts_streamd_protocol.codec import encode
-from tts_streamd_protocol.journal import Journal
-from tts_streamd_protocol.release import Release
+
+if TYPE_CHECKING:
+    from tts_streamd_audio.encoders import Codec, Resampler
+    from tts_streamd_audio.formats import Format
+    from tts_streamd_protocol.journal import Journal
+    from tts_streamd_protocol.release import Release
 
 RATE_HZ = 24_000
 """The one currency inside the daemon: 16-bit mono PCM at 24 kHz."""
@@ -97,9 +100,13 @@ class Outlet:
     _cp: int = 0
     _parcels: deque[Parcel] = field(default_factory=deque[Parcel])
     _notes: deque[_Note] = field(default_factory=deque[_Note])
-    _behind: deque[tuple[int, int]] = field(default_factory=deque[tuple[int, int]])  # (sample fed, cp) in the resampler
+    _behind: deque[tuple[int, int]] = field(
+        default_factory=deque[tuple[int, int]]
+    )  # (sample fed, cp) in the resampler
     _ending: _Ending | None = None
     closed: bool = False
+    _resampler: Resampler = field(init=False)
+    _codec: Codec = field(init=False)
 
     def __post_init__(self) -> None:
         self._resampler = open_resampler(self.format, RATE_HZ)
@@ -171,7 +178,12 @@ class Outlet:
 
     def _draft_state(self, note: _Note) -> None:
         state = m.State(
-            session=self.session, sid=self.sid, seq=self._number(), state=note.phase, at=self._fed, detail=note.detail
+            session=self.session,
+            sid=self.sid,
+            seq=self._number(),
+            state=note.phase,
+            at=self._fed,
+            detail=note.detail,
         )
         self._parcels.append(Parcel("state", state))
 

@@ -5,15 +5,13 @@ A refusal is raised as ``TtsStreamdError`` and goes to whoever asked; it harms n
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
 
-from tts_streamd_actors.door import Door, Session
 from tts_streamd_actors.outlet import RATE_HZ
 from tts_streamd_actors.slot import Slot, StreamSpec
-from tts_streamd_actors.voicebook import VoiceBook
 from tts_streamd_audio.formats import FormatError, available_formats, parse_format
 from tts_streamd_protocol import messages as m
 from tts_streamd_protocol.chunking import schedule
@@ -21,13 +19,18 @@ from tts_streamd_protocol.codec import Refusal
 from tts_streamd_protocol.errors import TtsStreamdError
 from tts_streamd_protocol.journal import TextGapError
 from tts_streamd_protocol.signals import RouteKey
-from tts_streamd_sockets.trio_zmq import Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tts_streamd_actors.door import Door, Session
+    from tts_streamd_actors.voicebook import VoiceBook
+    from tts_streamd_sockets.trio_zmq import Peer
 
 FEATURES = [
     "open", "text", "speak", "close", "credit", "cancel", "ping", "status", "voices", "streams", "tap", "words", "events",
 ]  # fmt: skip
 """What works; an operation that is not here answers ``unknown_op``."""
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +69,13 @@ class Reception:
         defaults = self.defaults()
         if session is None:
             if self.door.stopping:
-                raise TtsStreamdError("shutting_down", "the daemon is stopping; try again in a moment", retry_ms=1000)
+                raise TtsStreamdError(
+                    "shutting_down", "the daemon is stopping; try again in a moment", retry_ms=1000
+                )
             if len(self.door.sessions) >= defaults.max_sessions:
-                raise TtsStreamdError("busy", f"{defaults.max_sessions} clients are connected already", retry_ms=1000)
+                raise TtsStreamdError(
+                    "busy", f"{defaults.max_sessions} clients are connected already", retry_ms=1000
+                )
             session = self.door.enter(routing_id, hello.client, peer)
             session.ticked_s = trio.current_time()
         welcome = m.Welcome(
@@ -152,7 +159,9 @@ class Reception:
         if slot is not None:
             act(slot)
         elif sid > session.last_sid:
-            raise TtsStreamdError("no_such_stream", f"no stream {sid} was opened in this session; send `open` first")
+            raise TtsStreamdError(
+                "no_such_stream", f"no stream {sid} was opened in this session; send `open` first"
+            )
 
     # -- streams -------------------------------------------------------------------------------------------
     def _open(self, session: Session, request: m.Open | m.Speak) -> None:
@@ -179,14 +188,18 @@ class Reception:
 
     def _check_room(self, session: Session, sid: int, defaults: Defaults) -> None:
         if self.door.stopping:
-            raise TtsStreamdError("shutting_down", "the daemon is stopping; try again in a moment", retry_ms=1000)
+            raise TtsStreamdError(
+                "shutting_down", "the daemon is stopping; try again in a moment", retry_ms=1000
+            )
         if sid <= session.last_sid:
             raise TtsStreamdError(
-                "duplicate_stream", f"sid {sid} is not above {session.last_sid}, the last one opened in this session"
+                "duplicate_stream",
+                f"sid {sid} is not above {session.last_sid}, the last one opened in this session",
             )
         if len(session.streams) >= defaults.limits.max_streams:
             raise TtsStreamdError(
-                "too_many_streams", f"{defaults.limits.max_streams} streams are open in this session; end one first"
+                "too_many_streams",
+                f"{defaults.limits.max_streams} streams are open in this session; end one first",
             )
         if self.door.n_streams >= defaults.max_streams:
             raise TtsStreamdError("busy", f"the daemon has {defaults.max_streams} streams open", retry_ms=500)
@@ -197,7 +210,9 @@ class Reception:
         except FormatError as error:
             raise TtsStreamdError("bad_value", f"format: {error}") from error
         if request.format not in available_formats() and fmt.codec == "opus":
-            raise TtsStreamdError("bad_value", "format: Opus needs the extra: pip install 'tts-streamd[opus]'")
+            raise TtsStreamdError(
+                "bad_value", "format: Opus needs the extra: pip install 'tts-streamd[opus]'"
+            )
         key = RouteKey(
             voice=self.voices.resolve(request.voice),
             model=_model(request.model or defaults.model),
@@ -272,20 +287,25 @@ class Reception:
 
     def _tap(self, session: Session, request: m.Tap) -> None:
         if session.uid not in {0, self.defaults().uid}:
-            raise TtsStreamdError("denied", "only root and the daemon's own user may watch the actors' messages")
+            raise TtsStreamdError(
+                "denied", "only root and the daemon's own user may watch the actors' messages"
+            )
         session.tap = (request.actor or "") if request.on else None
         self.tapping()
         self.door.reply(session, m.Tapped(rid=request.rid, actor=request.actor, on=request.on))
 
 
 def _with_rid(status: m.StatusReply, rid: int | None) -> m.StatusReply:
-    return m.StatusReply(**{name: getattr(status, name) for name in status.__struct_fields__ if name != "rid"}, rid=rid)
+    return m.StatusReply(
+        **{name: getattr(status, name) for name in status.__struct_fields__ if name != "rid"}, rid=rid
+    )
 
 
 def _model(model: str) -> str:
     if model.startswith(("eleven_v3", "eleven_v4")):
         raise TtsStreamdError(
-            "model_not_supported", f"{model[:80]} is not served over the text-to-speech WebSocket; use eleven_flash_v2_5"
+            "model_not_supported",
+            f"{model[:80]} is not served over the text-to-speech WebSocket; use eleven_flash_v2_5",
         )
     return model
 

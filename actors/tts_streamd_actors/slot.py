@@ -7,16 +7,20 @@ may crash and be started again, and finds here all that it must know.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from tts_streamd_actors.mailbox import Mailbox
 from tts_streamd_actors.outlet import Outlet, Stamps
-from tts_streamd_audio.formats import Format
 from tts_streamd_protocol import messages as m
 from tts_streamd_protocol.errors import RETRYABLE, Code, TtsStreamdError
 from tts_streamd_protocol.journal import Journal
 from tts_streamd_protocol.signals import AudioTaken, RouteKey, StopStream, StreamSignal, TextAccepted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tts_streamd_actors.mailbox import Mailbox
+    from tts_streamd_audio.formats import Format
 
 MAILBOX_CAPACITY = 1024
 """Signals that may wait for one stream: it reads at once; 1024 frames of 0.1 s are more than upstream may send."""
@@ -123,15 +127,21 @@ class Slot:
         if self.outlet.closed or (self.ended and reason != "cancelled"):
             return
         if reason == "done" and self._unspeakable():
-            reason, error = "failed", stream_error(
-                "unspeakable_text", "nothing in this text can be spoken: send text with letters or digits of the voice's language"
+            reason, error = (
+                "failed",
+                stream_error(
+                    "unspeakable_text",
+                    "nothing in this text can be spoken: send text with letters or digits of the voice's language",
+                ),
             )
         self.ended = True
         self.outlet.end(reason, error, at)
         self.mailbox.offer(StopStream(), urgent=True)
         self.on_ready(self)
 
-    def fail(self, code: Code, message: str, *, retryable: bool | None = None, retry_ms: int | None = None) -> None:
+    def fail(
+        self, code: Code, message: str, *, retryable: bool | None = None, retry_ms: int | None = None
+    ) -> None:
         """End the stream with an error."""
         self.finish("failed", stream_error(code, message, retryable=retryable, retry_ms=retry_ms))
 

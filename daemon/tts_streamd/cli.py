@@ -103,7 +103,7 @@ def _serve(config: Config, directory: Path, load: Callable[[], Config]) -> int:
     log = logging_to(config.log, secret=config.api_key, environ=os.environ)
     try:
         with RuntimeDir(directory) as runtime, log:
-            from tts_streamd.wiring import run_daemon  # noqa: PLC0415 - a refusal need not wait for the actors
+            from tts_streamd.serving import run_daemon  # noqa: PLC0415 - a refusal need not wait for the actors
 
             reload = functools.partial(reloaded, load=load)
             return trio.run(functools.partial(run_daemon, config, runtime, reload=reload))

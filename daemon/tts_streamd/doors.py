@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zmq
 
 from tts_streamd_sockets.trio_zmq import TrioSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 CONTROL_HWM = 200
 """Messages libzmq may hold for one client: 20 s of speech in 100 ms messages; more waits in the journal."""
@@ -34,7 +37,9 @@ ENGINE_BACKLOG = 128
 
 
 @contextmanager
-def open_sockets(control: Path, events: Path, *, heartbeat_ms: int) -> Iterator[tuple[TrioSocket, TrioSocket]]:
+def open_sockets(
+    control: Path, events: Path, *, heartbeat_ms: int
+) -> Iterator[tuple[TrioSocket, TrioSocket]]:
     """Bind the ROUTER and the XPUB; they and their files go away at the end."""
     context = zmq.Context()
     try:
@@ -42,7 +47,9 @@ def open_sockets(control: Path, events: Path, *, heartbeat_ms: int) -> Iterator[
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         xpub.setsockopt(zmq.XPUB_VERBOSER, 1)
         for sock, hwm in ((router, CONTROL_HWM), (xpub, EVENTS_HWM)):
-            sock.setsockopt(zmq.LINGER, 200)  # the last `end`s still leave; a dead client holds the stop up no longer
+            sock.setsockopt(
+                zmq.LINGER, 200
+            )  # the last `end`s still leave; a dead client holds the stop up no longer
             sock.setsockopt(zmq.SNDHWM, hwm)
             sock.setsockopt(zmq.RCVHWM, 1000)
             sock.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
+from tts_streamd_actors.supervisor import FatalError, RestartLimitError
 
 from tts_streamd.doors import open_engine_listener, open_sockets
 from tts_streamd.signals import watch_signals
 from tts_streamd.wiring import Daemon, Wrap, unwrapped
-from tts_streamd_actors.supervisor import FatalError, RestartLimitError
 from tts_streamd_protocol import messages as m
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tts_streamd.config import Config
     from tts_streamd.runtime import RuntimeDir
 
@@ -53,9 +54,7 @@ async def run_daemon(
         return await _live(daemon, ready, reload)
 
 
-async def _live(
-    daemon: Daemon, ready: Callable[[], None], reload: Callable[[Config], Config] | None
-) -> int:
+async def _live(daemon: Daemon, ready: Callable[[], None], reload: Callable[[Config], Config] | None) -> int:
     stop = trio.Event()
     reason = "stop"
 
@@ -68,6 +67,7 @@ async def _live(
         log.info("ready", control=str(daemon.runtime.control), upstream=daemon.config.endpoint.kind)
         ready()
 
+    status = 0
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(watch_signals, on_stop, lambda: _reload(daemon, reload))
@@ -79,8 +79,8 @@ async def _live(
     except* (RestartLimitError, FatalError) as errors:
         for error in _leaves(errors):
             log.critical("giving up", error=str(error))
-        return 1
-    return 0
+        status = 1
+    return status
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
@@ -106,7 +106,9 @@ async def _farewell(daemon: Daemon, reason: str) -> None:
             await trio.sleep(POLL_S)
     for session in tuple(door.sessions.values()):
         for slot in tuple(session.streams.values()):
-            slot.fail("shutting_down", "the daemon stops; open the stream again when it is back", retry_ms=1000)
+            slot.fail(
+                "shutting_down", "the daemon stops; open the stream again when it is back", retry_ms=1000
+            )
     with trio.move_on_after(FLUSH_S):
         while door.busy:
             await trio.sleep(POLL_S)

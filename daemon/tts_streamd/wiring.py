@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 import trio
+from tts_streamd_actors.bus import Bus
+from tts_streamd_actors.supervisor import Child, DynamicSupervisor, Restart, Supervisor, TooManyChildrenError
 
 from tts_streamd_actors.buffering import Stream
-from tts_streamd_actors.bus import Bus
 from tts_streamd_actors.catalogue import Catalogue
 from tts_streamd_actors.connection import Connection, Links, LinkSlot
 from tts_streamd_actors.door import Door, Session
@@ -29,7 +30,6 @@ from tts_streamd_actors.gateway import Gateway
 from tts_streamd_actors.link import Endpoint, Link
 from tts_streamd_actors.reception import Defaults, Reception
 from tts_streamd_actors.slot import MAILBOX_BYTES, MAILBOX_CAPACITY, Slot, StreamSpec
-from tts_streamd_actors.supervisor import Child, DynamicSupervisor, Restart, Supervisor, TooManyChildrenError
 from tts_streamd_actors.voicebook import VoiceBook
 from tts_streamd_protocol import messages as m
 from tts_streamd_protocol import signals as s
@@ -101,7 +101,10 @@ class Daemon:
 
     def _children(self) -> list[Child]:
         upstream = (
-            Child("catalogue", Catalogue(self.voices, self.config.endpoint.http_base, self._headers, self._tls_context).run)
+            Child(
+                "catalogue",
+                Catalogue(self.voices, self.config.endpoint.http_base, self._headers, self._tls_context).run,
+            )
             if self.engine is None
             else Child("engine", self.engine.run)
         )
@@ -120,7 +123,11 @@ class Daemon:
         )
         gateway = self.config.gateway
         return Gateway(
-            self.door, reception, gateway.heartbeat_ms, self.config.streams.stall_ms, gateway.max_message_bytes
+            self.door,
+            reception,
+            gateway.heartbeat_ms,
+            self.config.streams.stall_ms,
+            gateway.max_message_bytes,
         )
 
     # -- streams -------------------------------------------------------------------------------------------
@@ -137,7 +144,9 @@ class Daemon:
             text_window=self.config.gateway.text_window,
         )
         try:
-            self.streams.start_child(self._wrap(Child(spec.name, partial(self._run_stream, slot), Restart.ON_CRASH)))
+            self.streams.start_child(
+                self._wrap(Child(spec.name, partial(self._run_stream, slot), Restart.ON_CRASH))
+            )
         except TooManyChildrenError as error:
             self.bus.remove(spec.name)
             raise TtsStreamdError("busy", str(error), retry_ms=500) from error
@@ -155,7 +164,10 @@ class Daemon:
     def _stream_given_up(self, name: str, error: Exception) -> None:
         slot = self._stream_slots.get(name)
         if slot is not None:
-            slot.fail("internal", f"the stream's actor failed twice ({type(error).__name__}); the daemon's log says why")
+            slot.fail(
+                "internal",
+                f"the stream's actor failed twice ({type(error).__name__}); the daemon's log says why",
+            )
 
     # -- links ---------------------------------------------------------------------------------------------
     def _new_link(self, key: s.RouteKey) -> LinkSlot:
@@ -163,7 +175,9 @@ class Daemon:
         return LinkSlot(name, key, self.bus.create(name, s.LinkSignal, LINK_MAILBOX))
 
     def _start_link(self, link: LinkSlot) -> None:
-        self.link_actors.start_child(self._wrap(Child(link.name, partial(self._run_link, link), Restart.ON_CRASH)))
+        self.link_actors.start_child(
+            self._wrap(Child(link.name, partial(self._run_link, link), Restart.ON_CRASH))
+        )
 
     async def _run_link(self, link: LinkSlot, ready: Callable[[], None]) -> None:
         actor = Link(link, self._endpoint(), to_stream=self._to_stream, to_connection=self._to_connection)
@@ -216,7 +230,8 @@ class Daemon:
 
     def _voice_book(self) -> VoiceBook:
         premade = [
-            m.VoiceInfo(voice=v.voice_id, name=v.name, category=v.category, description=v.description) for v in PREMADE
+            m.VoiceInfo(voice=v.voice_id, name=v.name, category=v.category, description=v.description)
+            for v in PREMADE
         ]
         embedded = self.config.endpoint.kind == "embedded"
         book = VoiceBook(self.config.voice.default, complete=embedded)
@@ -282,7 +297,9 @@ class Daemon:
                     "opened": self.links.opened,
                     "ended": self.links.ended,
                 },
-                "engine": {"pid": self.engine.pid, "deaths": self.engine.deaths} if self.engine is not None else None,
+                "engine": {"pid": self.engine.pid, "deaths": self.engine.deaths}
+                if self.engine is not None
+                else None,
                 "parked_clients": len(self.door.parked),
                 "dropped_sessions": self.door.dropped_sessions,
                 "subscriptions": self.door.subscriptions,

@@ -409,8 +409,8 @@ class End(Report, frozen=True, kw_only=True, tag="end"):
     """Exactly one per opened sid; nothing after it.
 
     ``chars`` = last accepted cp - start_cp; ``samples`` = audio handed over; ``heard_cp`` = end of the last
-    word heard whole; ``skipped`` = text in which nothing could be spoken; ``sent`` = code points sent upstream
-    (what it may charge: text said again counts twice); ``ttfa_ms`` = accepted to delivered.
+    word heard whole; ``skipped`` = text in which nothing could be spoken; ``sent`` = code points sent
+    upstream (what it may charge: text said again counts again); ``ttfa_ms`` = accepted to delivered.
     """
 
     reason: Reason

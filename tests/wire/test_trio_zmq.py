@@ -24,7 +24,7 @@ def address(tmp_path):
 
 
 @pytest.fixture
-def open_socket(context):
+async def open_socket(context):
     opened = []
 
     def open_socket(kind, *, bind=None, connect=None, **options):
@@ -45,8 +45,13 @@ def open_socket(context):
 
 
 @pytest.fixture
-def pair(open_socket, address):
+async def pair(open_socket, address):
     return open_socket(zmq.PAIR, bind=address), open_socket(zmq.PAIR, connect=address)
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 - the conditions are about what crossed the kernel
+        await trio.sleep(0.001)
 
 
 async def fill(router, identity):
@@ -131,8 +136,7 @@ async def test_a_cancelled_send_has_sent_nothing_and_any_other_has_sent(open_soc
                     await left.send([n.to_bytes(4, "big") + bytes(8000)])
                     sent.append(n)
                 n_cancelled += scope.cancelled_caught
-            while len(got) < len(sent):
-                await trio.sleep(0.01)
+            await until(lambda: len(got) >= len(sent))
             await trio.sleep(0.05)
             nursery.cancel_scope.cancel()
     assert got == sent
@@ -160,8 +164,7 @@ async def test_a_sender_does_not_take_the_readers_wake_up(open_socket, address):
                     time.sleep(0.001)  # noqa: ASYNC251 - the message must lie there when the other call is made
                 router.send_nowait([b"client", b"unasked"])
                 with trio.fail_after(2):
-                    while n_heard < n:
-                        await trio.sleep(0.001)
+                    await until(lambda n=n: n_heard >= n)
                 await client.recv()
             nursery.cancel_scope.cancel()
 
@@ -173,7 +176,7 @@ async def test_many_senders_and_readers_share_one_socket(pair):
     async def send(socket):
         for _ in range(50):
             await socket.send([b"x"])
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
 
     async def read(socket):
         while True:
@@ -187,8 +190,7 @@ async def test_many_senders_and_readers_share_one_socket(pair):
                     for _ in range(4):
                         readers.start_soon(read, socket)
                         senders.start_soon(send, socket)
-            while got != {left: 200, right: 200}:
-                await trio.sleep(0.001)
+            await until(lambda: got == {left: 200, right: 200})
             readers.cancel_scope.cancel()
 
 
@@ -256,9 +258,7 @@ async def test_a_vanished_peer_is_reported(open_socket, address):
         assert router.send_nowait([b"client", b"here"])
         client.close()
         with pytest.raises(PeerGoneError):
-            while True:
-                router.send_nowait([b"client", b"gone?"])
-                await trio.sleep(0.005)
+            await until(lambda: not router.send_nowait([b"client", b"gone?"]))
         with pytest.raises(PeerGoneError):
             await router.send([b"client", b"gone"])
 
@@ -301,7 +301,7 @@ async def test_there_is_no_peer_over_tcp(open_socket, context):
 
 
 async def test_closing_wakes_whoever_waits(pair):
-    left, right = pair
+    left, _right = pair
     n_closed = 0
 
     async def read():

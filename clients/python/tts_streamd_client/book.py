@@ -1,7 +1,7 @@
 """The books of one stream, as the client keeps them: text sent and taken, audio received and consumed.
 
-The rule: within a stream nothing is lost, doubled or out of order, or the stream says so.  ``seq`` runs 0, 1, 2 …
-and audio joins sample to sample.  No I/O, no clock.
+The rule: within a stream nothing is lost, doubled or out of order, or the stream says so.  ``seq`` runs 0, 1,
+2 … and audio joins sample to sample.  No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ CONTEXT_CP = 1000
 """How much text before the point of resumption the daemon takes as context."""
 
 CREDIT_SHARE = 4
-"""Credit goes back when a fourth of the buffer is free: few messages, and the buffer never runs dry for it."""
+"""Credit goes back when a fourth of the buffer is free: few messages, and the buffer does not run dry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """What to open a new stream with after the session was lost: ``open(start_cp=…, before=…, voice=…)``, then ``text``.
+    """What to open a new stream with after the session was lost.
 
-    ``voice`` and ``settings`` are those in force at ``start_cp``; ``closed``: ``text`` was all there was to say.
+    ``open(start_cp=…, before=…, voice=…, settings=…)``, then ``text``.  ``voice`` and ``settings`` are those in
+    force at ``start_cp``; ``closed``: ``text`` was all there was to say.
     """
 
     start_cp: int
@@ -36,7 +37,7 @@ class Resumption:
 
 
 class StreamBook:
-    """One stream's facts.  ``events`` waits to be consumed; its audio never exceeds ``buffer_ms`` by more than one."""
+    """One stream's facts; audio in ``events`` exceeds ``buffer_ms`` by one message at most."""
 
     def __init__(self, options: m.StreamOptions, rid: int, *, buffer_ms: int, text_window: int) -> None:
         self.sid = options.sid
@@ -107,7 +108,7 @@ class StreamBook:
         self._voices.append((self.sent_cp, voice, settings))
 
     def resumption(self) -> Resumption:
-        """Where and how to go on in a new stream: from the last whole unit of which all audio has been received."""
+        """Where and how to go on: behind the last unit of which all audio has been received."""
         text = "".join(self._texts)
         done = self.received_cp - self.start_cp
         voice, settings = next((v, s) for cp, v, s in reversed(self._voices) if cp <= self.received_cp)

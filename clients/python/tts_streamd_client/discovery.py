@@ -24,7 +24,7 @@ MAX_PATH_BYTES = 107
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One runtime directory to say ``hello`` in, for at most ``patience_s``; ``reason``: why it cannot answer now."""
+    """One runtime directory, the time that ``hello`` deserves there, and why it cannot be answered now."""
 
     runtime_dir: Path
     patience_s: float
@@ -54,7 +54,8 @@ def runtime_dirs(explicit: Path | None, environ: Mapping[str, str]) -> tuple[Pat
 def candidates(explicit: Path | None, environ: Mapping[str, str]) -> Iterator[Candidate]:
     """Each place worth a ``hello`` or, where there is none to be said, the reason (``patience_s`` is then 0).
 
-    The last place is given a second even if nothing is there yet: a daemon that was just started is about to bind.
+    The last place is given a second even if nothing is there yet: a daemon that was just started is about to
+    bind.
     """
     places = runtime_dirs(explicit, environ)
     for place in places:

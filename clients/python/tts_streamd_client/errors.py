@@ -40,7 +40,8 @@ class DaemonUnreachableError(ClientError):
     def __init__(self, attempts: tuple[Attempt, ...]) -> None:
         tried = "; ".join(f"{attempt.runtime_dir}: {attempt.reason}" for attempt in attempts)
         super().__init__(
-            f"no tts-streamd is running here ({tried}). Start one: `tts-streamd`, or `systemctl start tts-streamd`"
+            f"no tts-streamd is running here ({tried}). "
+            "Start one: `tts-streamd`, or `systemctl start tts-streamd`"
         )
         self.attempts = attempts
 
@@ -75,7 +76,7 @@ class RequestRefusedError(ClientError):
 
 
 class StreamFailedError(ClientError):
-    """A stream ended ``failed``.  ``end`` tells what was spoken before that; ``code`` and ``message`` say why."""
+    """A stream ended ``failed``.  ``end`` tells what was spoken before; ``code`` and ``message`` say why."""
 
     def __init__(self, end: End) -> None:
         cause = end.error

@@ -1,12 +1,12 @@
 """What a program hears of its streams.
 
-``cp`` counts Unicode code points of the stream's text as it was sent; ``at`` and ``n`` count samples at the stream's
-``rate_hz``, whatever the format.
+``cp`` counts Unicode code points of the stream's text as it was sent; ``at`` and ``n`` count samples at the
+stream's ``rate_hz``, whatever the format.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from tts_streamd_protocol.messages import AnyReply, End, State, Tapped
@@ -18,14 +18,14 @@ __all__ = ["Audio", "End", "Event", "Published", "State", "Tapped", "Word", "Wor
 class Audio:
     """``n`` samples from sample ``at``; once ``data`` has been heard, all text before ``cp`` has been.
 
-    ``data`` is in the stream's format: 16-bit little-endian mono PCM for ``pcm_*``.  All of a stream's ``data`` put
-    together is one valid stream of its format.
+    ``data`` is in the stream's format: 16-bit little-endian mono PCM for ``pcm_*``.  All of a stream's
+    ``data`` put together is one valid stream of its format.
     """
 
     at: int
     n: int
     cp: int
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 class Word(NamedTuple):
@@ -55,4 +55,4 @@ class Published:
 
     topic: str
     message: AnyReply
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)

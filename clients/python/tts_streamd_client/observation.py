@@ -28,7 +28,7 @@ class Observation:
         self._waiting: deque[Published] = deque()
 
     def receive(self, frames: Sequence[bytes]) -> None:
-        """Take one message: the answer to a subscription, something published, or a kind that is not known."""
+        """Take one message: the answer to a subscription, or something published; unknown kinds go."""
         topic, head, *payload = frames
         message = codec.decode_reply(head)
         if isinstance(message, m.Subscribed):

@@ -1,4 +1,4 @@
-"""What may be said about a stream when it is opened: the fields of the contract's ``open`` that concern a program."""
+"""What a program may say about a stream when it opens one, and the bounds it gets if it says nothing."""
 
 from __future__ import annotations
 

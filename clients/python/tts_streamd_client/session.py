@@ -1,8 +1,8 @@
-"""One session without I/O: makes the frames to send, books the frames received, knows when the daemon is gone.
+"""One session without I/O: makes the frames to send, books those received, knows when the daemon is gone.
 
 A shell sends the frames that methods return and those in ``outbox``, passes every message it receives to
-``receive``, and looks at what changed: an answer (``take_answer``), a stream's book, ``lost``.  Time is passed in,
-in seconds of any one clock.
+``receive``, and looks at what changed: an answer (``take_answer``), a stream's book, ``lost``.  Time is
+passed in, in seconds of any one clock.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Session:
     def speak(
         self, rid: int, text: str, *, buffer_ms: int, now_s: float, **options: Unpack[Options]
     ) -> tuple[StreamBook, bytes]:
-        """Open a stream, say ``text`` and close it, in one message: ``too_large`` if it does not fit into one."""
+        """Open a stream, say ``text`` and close it in one message (``too_large`` if it does not fit)."""
         credit_ms = self._credit_ms(buffer_ms)
         request = m.Speak(rid=rid, sid=self._last_sid + 1, text=text, credit_ms=credit_ms, **options)
         book, frame = self._begin(request, rid, now_s)
@@ -181,7 +181,8 @@ class Session:
     def text(self, book: StreamBook, text: str, *, flush: bool = False) -> tuple[bytes, str]:
         """The frame for as much of ``text`` as the daemon takes now, and the rest, which must wait for room.
 
-        Once the frame is sent, say so: ``book.sent``.  Every text carries its position, so that a resend is safe.
+        Once the frame is sent, say so: ``book.sent``.  Every text carries its position, so that a resend is
+        safe.
         """
         n_cp = min(book.room_cp, self.max_text_cp)
         piece, rest = text[:n_cp], text[n_cp:]
@@ -215,16 +216,17 @@ class Session:
         self._heard_at_s = now_s
         self._counts["received"] += 1
         try:
-            reply = codec.decode_reply(frames[0])
+            self._take(codec.decode_reply(frames[0]), frames[1] if len(frames) > 1 else b"", now_s)
         except codec.BadReplyError as error:
             self.lost = DaemonProtocolError(f"no message of this protocol came ({error}); please report this")
             self.lose("it cannot be understood")
-            return
+
+    def _take(self, reply: m.AnyReply | None, payload: bytes, now_s: float) -> None:
         match reply:
             case None:
                 self._counts["unknown"] += 1
             case m.Report():
-                self._take_report(reply, frames[1] if len(frames) > 1 else b"")
+                self._take_report(reply, payload)
             case m.Tapped() if reply.rid is None:
                 self._counts["tapped"] += 1
                 self.tapped.append(reply)
@@ -238,8 +240,6 @@ class Session:
                 self._take_tick(reply)
             case m.Error() if reply.rid is None or reply.rid not in self._answers:
                 self._take_error(reply)
-            case m.Subscribed():
-                pass
             case _:
                 self._take_answer(reply)
 

@@ -9,7 +9,7 @@ from tts_streamd_client.events import Audio, End, Event, Word, Words
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """``data`` is one valid stream of the format asked for; ``rate_hz`` counts ``n_samples`` and ``end.samples``."""
+    """``data`` is one valid stream of the format asked for; ``n_samples`` are counted at ``rate_hz``."""
 
     data: bytes
     words: tuple[Word, ...]

@@ -1,8 +1,8 @@
 """The deterministic test voice: any audio received from it decodes back to the exact text heard.
 
-Each character lasts 120 samples (5 ms).  U+0020 to U+7FFF sound as 120 samples of their own value (int16, little
-endian); the control characters below U+0020 and everything above U+7FFF, surrogates too, are 120 zero samples: such
-characters are timed, but cannot be told apart.  Speed is not obeyed: exactness is the point.
+Each character lasts 120 samples (5 ms).  U+0020 to U+7FFF sound as 120 samples of their own value (int16,
+little endian); the control characters below U+0020 and everything above U+7FFF, surrogates too, are 120 zero
+samples: such characters are timed, but cannot be told apart.  Speed is not obeyed: exactness is the point.
 """
 
 from __future__ import annotations

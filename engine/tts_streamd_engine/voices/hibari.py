@@ -1,8 +1,9 @@
 """The embedded engine's real voice: hibari's model (Apache-2.0, inside its wheel), with exact timing before sound.
 
-The model's duration network alone takes an eighth of the time of the whole model.  It runs over the whole segment
-first, so the segment's timing is known at once; the spectra and the samples are then made sentence by sentence and
-block by block.  The figures below were measured on 145 sentences at speeds 0.8, 1.0 and 1.2 (threshold -48 dBFS).
+The model's duration network alone takes an eighth of the time of the whole model.  It runs over the whole
+segment first, so the segment's timing is known at once; the spectra and the samples are then made sentence by
+sentence and block by block.  The figures below were measured on 145 sentences at speeds 0.8, 1.0 and 1.2
+(threshold -48 dBFS).
 """
 
 from __future__ import annotations
@@ -35,9 +36,13 @@ DURATIONS = "/Cast_32_output_0"
 _UNIT = 600
 _SEED = 0  # of the noise: the same text gives the same samples
 
-_LEAD_IN = 7 * HOP  # kept of the 0.3 s of silence in front: sound begins at most 80 ms before the first phoneme's time
+_LEAD_IN = (
+    7 * HOP
+)  # kept of the 0.3 s of silence in front: sound begins at most 80 ms before the first phoneme's time
 _EARLY = 60 * SAMPLES_PER_MS  # phonemes sound this much before the time that the durations give (median)
-_LAST_SOUNDS = 60 * SAMPLES_PER_MS  # sound ends 60 ms (std 35, at most 165) behind the start of the last phoneme
+_LAST_SOUNDS = (
+    60 * SAMPLES_PER_MS
+)  # sound ends 60 ms (std 35, at most 165) behind the start of the last phoneme
 _LEAST_REST = 90 * SAMPLES_PER_MS  # so this much is always played behind that, lest a final sound be clipped
 _PUNCTUATION_SHARE = 1 / 3  # of the pause; the rest is the following blank's
 _FADE_IN, _FADE_OUT = 5 * SAMPLES_PER_MS, 10 * SAMPLES_PER_MS
@@ -51,12 +56,18 @@ class Model:
 
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # a second thread gains nothing, costs others
+        options.intra_op_num_threads = options.inter_op_num_threads = (
+            1  # a second thread gains nothing, costs others
+        )
         options.log_severity_level = 3
         stored = Path(voice_path("heart", download_missing=False)).read_bytes()
         providers = ["CPUExecutionProvider"]
-        self._durations = onnxruntime.InferenceSession(only_output(stored, DURATIONS), options, providers=providers)
-        self._full = onnxruntime.InferenceSession(with_output(stored, DURATIONS), options, providers=providers)
+        self._durations = onnxruntime.InferenceSession(
+            only_output(stored, DURATIONS), options, providers=providers
+        )
+        self._full = onnxruntime.InferenceSession(
+            with_output(stored, DURATIONS), options, providers=providers
+        )
 
     def durations(self, ids: tuple[int, ...], speed: float) -> list[int]:
         """Units of 600 samples per phoneme id."""
@@ -172,7 +183,9 @@ class _Plan:
         for mark in run.marks:
             at = sounding if mark.index > run.last else starts[mark.index] - _EARLY - first_row * HOP
             self.points.append((origin + mark.source, begun + max(0, at)))
-        if run.marks[-2].index > run.last:  # something stands behind the last word: it takes part of the pause
+        if (
+            run.marks[-2].index > run.last
+        ):  # something stands behind the last word: it takes part of the pause
             self.points[-1] = (origin + run.marks[-1].source, begun + sounding + pause * _PUNCTUATION_SHARE)
         self._add_slot(_Slot(-(-(sounding + pause) // SAMPLES_PER_MS) * SAMPLES_PER_MS, run.ids, first_row))
 

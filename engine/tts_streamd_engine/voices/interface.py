@@ -1,7 +1,7 @@
 """What a voice owes the engine: one segment of text in, its exact timing and its PCM blocks out.
 
-Rule: the timing of the whole segment is known before its first block, in whole milliseconds, and is never wrong by
-a sample: the blocks together hold exactly ``bounds_ms[-1] * SAMPLES_PER_MS`` samples.
+Rule: the timing of the whole segment is known before its first block, in whole milliseconds, and is never
+wrong by a sample: the blocks together hold exactly ``bounds_ms[-1] * SAMPLES_PER_MS`` samples.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class VoiceSettings:
 class Utterance:
     """A segment being spoken.
 
-    ``bounds_ms`` has one entry more than the segment has characters (the appended blank included): character ``i``
-    sounds from ``bounds_ms[i]`` to ``bounds_ms[i + 1]``; the first entry is 0, none is below its predecessor.
-    ``blocks`` yields whole samples, never an empty block, and does its computing in ``next``.
+    ``bounds_ms`` has one entry more than the segment has characters (the appended blank included): character
+    ``i`` sounds from ``bounds_ms[i]`` to ``bounds_ms[i + 1]``; the first entry is 0, none is below its
+    predecessor.  ``blocks`` yields whole samples, never an empty block, and does its computing in ``next``.
     """
 
     bounds_ms: tuple[int, ...]

@@ -1,7 +1,8 @@
 """Two small edits of an ONNX model's bytes, without the onnx package: both leave what is computed bit for bit the same.
 
 An ONNX file is one protobuf message.  Numbers of the fields used here, from onnx.proto: ModelProto.graph 7;
-GraphProto.node 1, initializer 5, output 12; NodeProto.input 1, output 2; TensorProto.name 8; ValueInfoProto.name 1.
+GraphProto.node 1, initializer 5, output 12; NodeProto.input 1, output 2; TensorProto.name 8;
+ValueInfoProto.name 1.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def only_output(model: bytes, name: str) -> bytes:
 
 def _pruned(graph: list[_Field], name: str) -> bytes:
     needed, nodes = {name}, list[memoryview]()
-    for node in (f for f in reversed(graph) if f.number == _NODE):  # ONNX stores nodes in the order of computing
+    for node in (
+        f for f in reversed(graph) if f.number == _NODE
+    ):  # ONNX stores nodes in the order of computing
         if needed & set(_names(node.body, 2)):
             needed.update(_names(node.body, 1))
             nodes.append(node.raw)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_PHONEMES = 400
 """Of one run; the model's own limit is 510."""
-_NOT_SOUNDING = frozenset(";:,.!?—…\"()“” ˈˌ")
+_NOT_SOUNDING = frozenset(';:,.!?—…"()“” ˈˌ')
 _SCRIPT_EDGE = re.compile(r"(?<=[^\W\d_])(?=[^\W\d_])")
 
 

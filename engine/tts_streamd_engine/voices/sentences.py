@@ -1,7 +1,7 @@
 """Where a text is cut into sentences for the model, and how long the voice rests behind each.
 
-Rule: the sentences cover the text without gap or overlap; blanks belong to the sentence before them (those at the
-very start, to the first).
+Rule: the sentences cover the text without gap or overlap; blanks belong to the sentence before them (those at
+the very start, to the first).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _PARAGRAPH = re.compile(r"\n[^\S\n]*\n")
 _CLOSING = "\"'”’)]} \t\r\n\f\v"
 
 _NEVER_LAST = frozenset(
-    "Mr Mrs Ms Dr Prof Gen Gov Sen Rep Capt Lt Col Sgt Cmdr Rev Hon Pres Supt Cpl Maj Adm Fr Msgr Mt Ft Messrs "
-    "e.g i.e cf vs approx est vol Vol fig Fig ch Ch pp ed eds no nos No Nos al".split()
+    "Mr Mrs Ms Dr Prof Gen Gov Sen Rep Capt Lt Col Sgt Cmdr Rev Hon Pres Supt Cpl Maj Adm Fr Msgr Mt Ft Messrs
+    " "e.g i.e cf vs approx est vol Vol fig Fig ch Ch pp ed eds no nos No Nos al".split()
 )
 _SELDOM_LAST = frozenset(
     "Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Mon Tue Tues Wed Thu Thurs Fri Sat Sun "

@@ -17,8 +17,8 @@ _WORD = re.compile(r"\S+")
 class Ramp:
     """A non-decreasing function through given points, linear between them, constant outside.
 
-    Points that would fall below their predecessor (in x or y) are lifted to it.  Where several share one x, the
-    value there is the last one's.
+    Points that would fall below their predecessor (in x or y) are lifted to it.  Where several share one x,
+    the value there is the last one's.
     """
 
     def __init__(self, points: Iterable[tuple[float, float]]) -> None:
@@ -59,7 +59,9 @@ def word_ramp(rewritten: str, source: str) -> Ramp:
     return Ramp([*points, (len(rewritten), len(source))])
 
 
-def whole_ms(points: Iterable[tuple[float, float]], n_characters: int, samples_per_ms: int) -> tuple[int, ...]:
+def whole_ms(
+    points: Iterable[tuple[float, float]], n_characters: int, samples_per_ms: int
+) -> tuple[int, ...]:
     """Times in whole ms of the ``n_characters + 1`` character bounds, from points (character, sample).
 
     The first is 0; the last is the last point's time, which must fall on a whole millisecond.

@@ -1,8 +1,8 @@
 """From the spectra that the model predicts to samples, in blocks, so that the first sounds before the last is made.
 
-This is ``hibari.dsp.synth`` cut into rows of 300 samples (one hop, 12.5 ms) with the overlap carried over; with the
-same noise it gives the stock samples (to rounding).  Other timbres come from scaling the pitch and warping the
-frequency axis of the spectra.
+This is ``hibari.dsp.synth`` cut into rows of 300 samples (one hop, 12.5 ms) with the overlap carried over;
+with the same noise it gives the stock samples (to rounding).  Other timbres come from scaling the pitch and
+warping the frequency axis of the spectra.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def _frames(
     spectra: Spectra, timbre: Timbre, excitation: Float, cut: slice, noise: np.random.Generator
 ) -> Float:
     """Windowed waveforms of the frames in ``cut``: [n, 4, 300]."""
-    logs = [_warped(a[:, cut], timbre.warp) for a in (spectra.harmonic_log, spectra.noise_log, spectra.free_log)]
+    logs = [
+        _warped(a[:, cut], timbre.warp) for a in (spectra.harmonic_log, spectra.noise_log, spectra.free_log)
+    ]
     phases = [_gathered(a[:, cut], timbre.warp) for a in (spectra.harmonic_phase, spectra.free_phase)]
     spectrum = np.ascontiguousarray(dsp.rfft(excitation[cut] * dsp.WIN_SRC, 1).T)
     spectrum *= dsp.ex(logs[0]) * _turn(np.tanh(phases[0]) * np.float32(np.pi))

@@ -1,7 +1,7 @@
-"""What upstream's refusals mean to us: their ids, close codes and HTTP statuses -> our codes, and whether to retry.
+"""What upstream's refusals mean: their ids, close codes and HTTP statuses -> our codes, and whether to retry.
 
-Rule: their own words are kept (500 characters at most), a key never is.  ``retryable`` is about another attempt
-by the daemon, on a new socket: nothing is tried again that would be refused again.
+Rule: their own words are kept (500 characters at most), a key never is.  ``retryable`` is about another
+attempt by the daemon on a new socket: nothing is tried again that would be refused again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tts_streamd_protocol.elevenlabs.frames import UpstreamError
     from tts_streamd_protocol.errors import Code
+    from tts_streamd_protocol.explain import Plain
 
 MAX_WORDS: Final = 500
 """Characters of upstream's own words that are kept."""
@@ -30,7 +31,7 @@ MAX_RETRY_MS: Final = 3_600_000
 class UpstreamFault:
     """Why a route failed.
 
-    ``retryable``: another attempt may succeed without a change; ``retry_ms``: and upstream asked to wait so long.
+    ``retryable``: another attempt may succeed without a change; ``retry_ms``: upstream asked to wait so long.
     """
 
     code: Code
@@ -41,7 +42,7 @@ class UpstreamFault:
 
 def classify_frame(error: UpstreamError, *, key: str | None = None) -> UpstreamFault:
     """An error frame; *key* is taken out of the words."""
-    known = _by_id((error.error,)) or _by_words(error.message) or _by_close(error.code)
+    known = _by_id((error.error or "",)) or _by_words(error.message) or _by_close(error.code)
     named = f"{error.error}: " if error.error and error.error not in error.message else ""
     return _fault(known, named + error.message, key)
 
@@ -57,7 +58,8 @@ def classify_http(
 ) -> UpstreamFault:
     """A refused upgrade or request.  *retry_after*: the header; only its form in seconds is read."""
     ids, words = _detail(body)
-    known = _by_id(ids) or _by_words(words) or _by_status(status, explained=bool(words))
+    by_status = _by_status(status, explained=bool(words))
+    known = by_status if by_status == _DOWN else _by_id(ids) or _by_words(words) or by_status
     fault = _fault(known, f"HTTP {status}: {words or 'no explanation'}", key)
     return replace(fault, retry_ms=_retry_ms(retry_after)) if fault.retryable else fault
 
@@ -80,6 +82,7 @@ _IDS: Final[Mapping[str, _Meaning]] = MappingProxyType(
         "authentication_required": _KEY,
         "needs_authorization": _KEY,
         "unauthorized": _KEY,
+        "authentication_error": _KEY,
         "missing_permissions": _KEY,
         "detected_unusual_activity": _KEY,
         "quota_exceeded": _CREDITS,
@@ -133,7 +136,7 @@ _STATUSES: Final[Mapping[int, _Meaning]] = MappingProxyType(
 )
 
 
-def _by_id(ids: Iterable[str | None]) -> _Meaning | None:
+def _by_id(ids: Iterable[str]) -> _Meaning | None:
     return next((_IDS[each] for each in ids if each in _IDS), None)
 
 
@@ -152,7 +155,7 @@ def _by_status(status: int, *, explained: bool) -> _Meaning:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _DOWN
     if status >= HTTPStatus.BAD_REQUEST:
-        return _STATUSES.get(status, _REFUSED)
+        return _STATUSES.get(status, _OUR_BUG)
     return _STRANGE  # a redirect, or success where an upgrade was due
 
 
@@ -178,13 +181,13 @@ def _detail(body: str | bytes) -> tuple[list[str], str]:
     """Ids, most telling first, and words of ``{"detail": {...}}``, of validation errors, of plain text."""
     text = body if isinstance(body, str) else body.decode(errors="replace")
     try:
-        parsed: Any = msgspec.json.decode(text)
+        parsed: Plain = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return [], text.strip()
     detail = parsed.get("detail", parsed) if isinstance(parsed, dict) else parsed
     match detail:
         case dict():
-            ids = [str(detail[name]) for name in ("code", "status", "error", "type") if detail.get(name)]
+            ids = [str(detail[name]) for name in ("status", "code", "error", "type") if detail.get(name)]
             return ids, str(detail.get("message") or ", ".join(ids))
         case list():
             return [], "; ".join(map(_validation, detail))
@@ -192,7 +195,7 @@ def _detail(body: str | bytes) -> tuple[list[str], str]:
             return [], "" if detail is None else str(detail)
 
 
-def _validation(error: object) -> str:
+def _validation(error: Plain) -> str:
     match error:
         case {"loc": list(where), "msg": what}:
             return f"{'.'.join(map(str, where))}: {what}"

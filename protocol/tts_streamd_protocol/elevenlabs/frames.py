@@ -1,12 +1,13 @@
 """ElevenLabs' JSON frames, seen from the client: what is sent, and what comes back, typed.
 
-Rule: the shapes differ between their documents, their SDK and recordings; every spelling that any of them shows
-is read, unknown keys are ignored, and alignment that makes no sense costs itself only, never its audio.
+Rule: the shapes differ between their documents, their SDK and recordings; every spelling that any of them
+shows is read, unknown keys are ignored, and alignment that makes no sense costs itself only, never its audio.
 """
 
 from __future__ import annotations
 
 import binascii
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +34,7 @@ class FrameError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamError:
-    """An error frame: ``{"message", "error", "code"}``; ``error`` is their stable id, ``code`` the close code."""
+    """An error frame ``{"message", "error", "code"}``: ``error`` is a stable id, ``code`` the close code."""
 
     message: str
     error: str | None = None
@@ -44,10 +45,10 @@ class UpstreamError:
 class Frame:
     """One frame from upstream.
 
-    ``pcm``: decoded audio bytes as they came (perhaps half a sample at the end), None without audio.  Times of
-    ``alignment`` (text as sent) and ``normalized`` (as spoken) are ms from the first sample of this frame;
-    alignment that cannot be read is there, and not ``sound``.  ``is_final``: nothing more comes for this socket,
-    or this context.
+    ``pcm``: decoded audio bytes as they came (perhaps half a sample at the end), None without audio.  Times
+    of ``alignment`` (text as sent) and ``normalized`` (as spoken) are ms from the first sample of this frame;
+    alignment that cannot be read is there, and not ``sound``.  ``is_final``: nothing more comes for this
+    socket, or this context.
     """
 
     pcm: bytes | None = None
@@ -65,8 +66,8 @@ def init_message(
 ) -> str:
     """The first message of a socket, the only one that may hold voice settings.
 
-    *generation_config* is the chunk length schedule (1 to 16 numbers of 50..500 characters); *extra* goes in as it
-    is (``pronunciation_dictionary_locators``).
+    *generation_config* is the chunk length schedule (1 to 16 numbers of 50..500 characters); *extra* goes in
+    as it is (``pronunciation_dictionary_locators``).
     """
     message: dict[str, Any] = {"text": " "}
     if voice_settings is not None and (settings := msgspec.to_builtins(voice_settings)):
@@ -90,10 +91,7 @@ def decode_frame(frame: str | bytes) -> Frame:
     Raises:
         FrameError: it is no JSON object, a key that matters has another type, or its audio is not base64.
     """
-    try:
-        wire = _WIRE.decode(frame)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise FrameError(f"not a frame: {error}") from error
+    wire = _decode(frame)
     return Frame(
         pcm=_audio(wire.audio),
         alignment=_alignment(wire.alignment),
@@ -137,10 +135,32 @@ _WIRE: Final = msgspec.json.Decoder(_Wire)
 _TIMES: Final = msgspec.json.Decoder(_Times)
 _UNREADABLE: Final = Alignment(("?",), (), ())
 _NULL: Final = (b"", b"null")
+_FIRST_CLOSE_CODE: Final = 1000
+_HALF: Final = re.compile(
+    r"\\u[dD][89abAB][\da-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    r"|(?<!\\u[dD][89abAB][\da-fA-F][\da-fA-F])\\u[dD][c-fC-F][\da-fA-F]{2}"
+)
 
 
 def _json(message: Mapping[str, Any]) -> str:
     return msgspec.json.encode(message).decode()
+
+
+def _decode(frame: str | bytes) -> _Wire:
+    try:
+        return _WIRE.decode(frame)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        mended = _mend(frame)
+        if mended is None:
+            raise FrameError(f"not a frame: {error}") from error
+    return _decode(mended)
+
+
+def _mend(frame: str | bytes) -> str | None:
+    """Half an emoji, escaped, is JSON that strict readers refuse; a list of characters may hold one."""
+    text = frame if isinstance(frame, str) else frame.decode(errors="replace")
+    mended = _HALF.sub(r"\\ufffd", text)
+    return mended if mended != text else None
 
 
 def _audio(encoded: str | None) -> bytes | None:
@@ -169,8 +189,8 @@ def _alignment(raw: Raw) -> Alignment | None:
 def _error(wire: _Wire) -> UpstreamError | None:
     """``error``, or ``detail`` as over HTTP, or a message beside a code; a bare message is none."""
     error, detail, code = _loads(wire.error), _loads(wire.detail), _loads(wire.code)
-    number = int(code) if isinstance(code, int | float) and code else None
-    if not error and not detail and number is None:
+    number = int(code) if isinstance(code, int | float) else None
+    if not error and not detail and (number or 0) < _FIRST_CLOSE_CODE:
         return None
     name = error if isinstance(error, str) else None
     return UpstreamError(_words(_loads(wire.message), error, detail, name), name, number)

@@ -1,7 +1,7 @@
 """The voices that every ElevenLabs account knows: a table of ids, so that names can be resolved without a network.
 
-Ids and names are ElevenLabs' own public ones; descriptions are short notes of ours.  ``codepoint`` is not theirs:
-it is the embedded engine's test voice, whose samples are the code points of the text.
+Ids and names are ElevenLabs' own public ones; descriptions are short notes of ours.  ``codepoint`` is not
+theirs: it is the embedded engine's test voice, whose samples are the code points of the text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def _premade(voice_id: str, name: str, description: str) -> PremadeVoice:
     return PremadeVoice(voice_id, name, "premade", description)
 
 
-CODEPOINT = PremadeVoice("codepoint", "codepoint", "generated", "test voice: each character sounds as its code point")
+CODEPOINT = PremadeVoice(
+    "codepoint", "codepoint", "generated", "test voice: each character sounds as its code point"
+)
 
 PREMADE: tuple[PremadeVoice, ...] = (
     _premade("EXAVITQu4vr4xnSDxMaL", "Sarah", "American woman, mature and reassuring"),

@@ -1,8 +1,8 @@
 """One ``stream-input`` socket as a machine without I/O: one socket, one utterance, one route of a stream.
 
-Calls that speak return the text frame to send; ``receive`` and ``closed`` return what it means.  Rule: there is at
-most one terminal event (``FinalEvent`` or ``FaultEvent``), and nothing after it.  A call out of turn is our bug
-and raises ``LocalProtocolError``; whatever upstream does out of turn is a fault, never an exception.
+Calls that speak return the text frame to send; ``receive`` and ``closed`` return what it means.  Rule: there
+is at most one terminal event (``FinalEvent`` or ``FaultEvent``), and nothing after it.  A call out of turn is
+our bug and raises ``LocalProtocolError``; what upstream does out of turn is a fault, never an exception.
 
     IDLE --start--> OPEN --finish--> FINISHING --final--> FINAL --close--> CLOSED
                       any fault, or a close before the final: FAILED
@@ -16,7 +16,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
-from tts_streamd_protocol.elevenlabs.faults import UpstreamFault, classify_close, classify_frame, redact
+from tts_streamd_protocol.elevenlabs.faults import (
+    MAX_WORDS,
+    UpstreamFault,
+    classify_close,
+    classify_frame,
+    redact,
+)
 from tts_streamd_protocol.elevenlabs.frames import (
     END_OF_TEXT,
     KEEP_ALIVE,
@@ -102,8 +108,8 @@ class AudioEvent:
 class FinalEvent:
     """Upstream says that all was spoken.
 
-    ``without_audio``: although letters or digits were sent, not one byte of sound came: an account without credits
-    looks like this, and so does a script that the voice cannot speak.
+    ``without_audio``: although letters or digits were sent, not one byte of sound came: an account without
+    credits looks like this, and so does a script that the voice cannot speak.
     """
 
     without_audio: bool = False
@@ -187,7 +193,7 @@ class StreamInput:
         return (*self._audio(decoded), *self._final(decoded))
 
     def closed(self, code: int, reason: str = "") -> tuple[Event, ...]:
-        """The socket is gone; 1006 if nobody said so.  Even 1000 is a fault before the final: text may be unspoken."""
+        """The socket is gone (1006: without a word).  Before the final even 1000 is a fault: text is unspoken."""
         if not self.is_over:
             return (self._fail(classify_close(code, reason, key=self._key)),)
         self._state = TRANSITIONS[self._state].get(Input.CLOSE, self._state)
@@ -216,14 +222,14 @@ class StreamInput:
         return (FinalEvent(without_audio=self._spoke and not self._heard),)
 
     def _strange(self, words: str) -> FaultEvent:
-        return self._fail(UpstreamFault("upstream_protocol", words[:500], retryable=True))
+        return self._fail(UpstreamFault("upstream_protocol", words[:MAX_WORDS], retryable=True))
 
     def _fail(self, fault: UpstreamFault) -> FaultEvent:
         self._state = TRANSITIONS[self._state][Input.FAULT]
         return FaultEvent(fault)
 
 
-def url_path(
+def url_path(  # noqa: PLR0913  the query parameters that the daemon decides
     voice_id: str,
     *,
     model: str,
@@ -236,8 +242,8 @@ def url_path(
 ) -> str:
     """Path and query of the socket, percent-encoded; *options* from ``query_options``.
 
-    ``sync_alignment`` stays false: then the first frame of a segment carries the times of the whole segment, and
-    they span its audio exactly [recorded].  How frames are sliced with true was never recorded.
+    ``sync_alignment`` stays false: then the first frame of a segment carries the times of the whole segment,
+    and they span its audio exactly [recorded].  How frames are sliced with true was never recorded.
     """
     query: dict[str, Any] = {
         "model_id": model,

@@ -126,11 +126,11 @@ class Client:
     def _opened(self, book: StreamBook, frame: bytes, *, what: str) -> Stream:
         try:
             self._line.send(frame)
-            self._line.answer(book.rid, m.Opened, what, self._line.timeout_s)
+            opened = self._line.answer(book.rid, m.Opened, what, self._line.timeout_s)
         finally:
             if book.opened is None:
                 self._session.abandon(book)
-        return Stream(self._line, book, book.opened)
+        return Stream(self._line, book, opened)
 
     def cancel_all(self, *, everyone: bool = False) -> None:
         """Cancel this session's streams; ``everyone``: those of all sessions that this user may stop."""

@@ -43,6 +43,11 @@ class Stream:
         """Code points sent so far."""
         return self._book.sent_cp
 
+    @property
+    def room_cp(self) -> int:
+        """Code points that ``send`` takes now without waiting for the daemon."""
+        return self._book.room_cp
+
     def resumption(self) -> Resumption:
         """What is left to say in a new stream, after ``SessionLostError``."""
         return self._book.resumption()
@@ -73,7 +78,8 @@ class Stream:
         """Text from here on in another voice; if it is refused, the old one stays.
 
         Raises:
-            RequestRefusedError: ``voice_not_found``, or ``unknown_op`` where ``welcome.features`` lacks ``voice``.
+            RequestRefusedError: ``voice_not_found``, or ``unknown_op`` where ``welcome.features`` lacks
+            ``voice``.
         """
         self._book.check_open()
         self._line.request(

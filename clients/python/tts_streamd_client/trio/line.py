@@ -1,0 +1,134 @@
+"""The control socket and its session, shared by the tasks of a program.
+
+Rule: one task at a time (the reader) waits for messages, books what comes for everybody, and wakes the
+others. There is no background task: while nobody waits, messages wait in the socket.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from tts_streamd_client import sockets
+from tts_streamd_protocol import messages as m
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tts_streamd_client.session import Session
+    from tts_streamd_sockets.trio_zmq import TrioSocket
+
+T = TypeVar("T", bound=m.Reply)
+
+
+class Line:
+    """One connection.  ``timeout_s`` bounds each request, and each message that the daemon will not take."""
+
+    def __init__(self, socket: TrioSocket, session: Session, timeout_s: float) -> None:
+        self.session = session
+        self.timeout_s = timeout_s
+        self._socket = socket
+        self._reading: trio.CancelScope | None = None
+        self._others = trio.lowlevel.ParkingLot()
+
+    # -- waiting -------------------------------------------------------------------------------------------
+    async def until(self, ready: Callable[[], object], *, timeout_s: float, what: str) -> None:
+        """Take messages in until ``ready`` says so; always a checkpoint.
+
+        Raises:
+            NoAnswerError: it did not in time; the error calls it ``what``.
+            SessionLostError: the daemon is gone.
+        """
+        with trio.move_on_after(timeout_s):
+            await trio.lowlevel.checkpoint()
+            while not ready():
+                await self.step()
+            return
+        raise self.session.no_answer(what, timeout_s)
+
+    async def step(self) -> None:
+        """Wait until something may have changed.
+
+        Raises:
+            SessionLostError: the daemon is gone.
+        """
+        await self.flush()
+        self.session.check()
+        if self._reading is None:
+            await self._read()
+        else:
+            await self._others.park()
+        self.session.check()
+
+    async def _read(self) -> None:
+        with trio.CancelScope(deadline=self.session.silent_at_s) as scope:
+            self._reading = scope
+            try:
+                for frames in await self._socket.recv_batch():
+                    self.session.receive(frames, trio.current_time())
+            finally:
+                self._reading = None
+                self._others.unpark_all()
+        if self._silent():
+            self.session.lose("the daemon has fallen silent")
+
+    def _silent(self) -> bool:
+        return trio.current_time() >= self.session.silent_at_s
+
+    # -- sending -------------------------------------------------------------------------------------------
+    async def send(self, frame: bytes) -> None:
+        """Hand one message to the socket; cancelled, it was not sent.
+
+        Raises:
+            SessionLostError: the daemon took nothing for ``timeout_s``.
+        """
+        self.session.check()
+        with trio.move_on_after(self.timeout_s) as patience:
+            await self._socket.send([frame])
+        if patience.cancelled_caught:
+            self.session.lose("the daemon takes no messages")
+            self.session.check()
+        if self._reading is not None:  # a stream that was just opened makes it listen for ticks
+            self._reading.deadline = self.session.silent_at_s
+
+    async def flush(self) -> None:
+        """Send what the session has to say by itself: credit given back, streams cancelled."""
+        self.flush_nowait()
+        while self.session.outbox:
+            frame, sent = self.session.outbox.popleft(), False
+            try:
+                await self.send(frame)
+                sent = True
+            finally:
+                if not sent:
+                    self.session.outbox.appendleft(frame)
+
+    def flush_nowait(self) -> None:
+        """Send what can be sent at once, without a checkpoint; the rest waits for the next ``flush``."""
+        while self.session.outbox and self._socket.send_nowait([self.session.outbox[0]]):
+            self.session.outbox.popleft()
+
+    # -- requests ------------------------------------------------------------------------------------------
+    async def request(self, make: Callable[[int], m.AnyRequest], kind: type[T], what: str) -> T:
+        """Send what ``make(rid)`` gives and return its answer, which must be a ``kind``."""
+        rid = self.session.new_rid()
+        return await self.answer(rid, self.session.encode(make(rid)), kind, what, self.timeout_s)
+
+    async def answer(self, rid: int, frame: bytes, kind: type[T], what: str, timeout_s: float = inf) -> T:
+        """Send a request and wait for its answer."""
+        try:
+            await self.send(frame)
+            await self.until(lambda: self.session.has_answer(rid), timeout_s=timeout_s, what=what)
+            return self.session.take_answer(rid, kind)
+        finally:
+            self.session.forget(rid)
+
+    def close(self, *, linger_ms: int = sockets.LINGER_MS) -> None:
+        """Cancel what is open, and close."""
+        if self._socket.closed:
+            return
+        self.session.outbox.extend(self.session.farewell())
+        self.flush_nowait()
+        self._socket.close(linger_ms)

@@ -1,0 +1,5 @@
+"""``python -m tts_streamd``: the daemon."""
+
+from tts_streamd.cli import main
+
+main()

@@ -1,0 +1,41 @@
+"""What goes over the WebSocket to the client: JSON with every key always present, null where empty."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pybase64
+
+if TYPE_CHECKING:
+    from tts_streamd_engine.rendering import Frame
+    from tts_streamd_engine.session import ProtocolError
+
+MAX_REASON_BYTES = 123
+"""RFC 6455: a close frame's payload holds 125 bytes, two are the code."""
+
+FINAL = '{"audio":null,"isFinal":true,"normalizedAlignment":null,"alignment":null}'
+
+
+def audio_frame(frame: Frame) -> str:
+    """Audio in base64, with its timing if it carries one.  Lone surrogates stay what they were sent as."""
+    alignment = frame.alignment
+    return json.dumps(
+        {
+            "audio": pybase64.b64encode_as_string(frame.audio),
+            "isFinal": None,
+            "normalizedAlignment": alignment and alignment.normalized().to_ws(),
+            "alignment": alignment and alignment.to_ws(),
+        },
+        separators=(",", ":"),
+    )
+
+
+def error_frame(error: ProtocolError) -> str:
+    """What precedes a close that is the client's fault."""
+    return json.dumps({"message": error.message, "error": error.error, "code": error.code})
+
+
+def close_reason(message: str) -> str:
+    """As much of the message as a close frame holds, cut between characters."""
+    return message.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")

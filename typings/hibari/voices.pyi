@@ -1,0 +1,3 @@
+ASSETS: str
+
+def voice_path(name: str, download_missing: bool = True) -> str: ...
