@@ -121,7 +121,10 @@ class Link:
         except tws.ConnectionRejected as error:
             retry_after = dict(error.headers or ()).get(b"retry-after")
             self._fault = classify_http(
-                error.status_code, error.body or b"", retry_after.decode("latin-1") if retry_after else None
+                error.status_code,
+                error.body or b"",
+                retry_after.decode("latin-1") if retry_after else None,
+                key=self._endpoint.headers.get("xi-api-key"),
             )
         except (OSError, tws.HandshakeError, tws.ConnectionClosed) as error:
             self._unreachable(f"upstream cannot be reached: {error or type(error).__name__}")

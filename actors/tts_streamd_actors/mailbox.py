@@ -1,9 +1,9 @@
 """A mailbox: the bounded, typed inbox of one actor, which outlives the incarnations that read it.
 
-It carries bytes: a message is a msgspec struct, stored as msgpack, with an optional payload (audio) beside it.  So
-whatever passes can be tapped, recorded and replayed, and sender and reader share no objects.  Two lanes, each with
-its bound: the urgent one is read first.  Who asks gets an answer, ``ActorGoneError`` or ``trio.TooSlowError`` at its
-own deadline, whatever becomes of the actor.
+It carries bytes: a message is a msgspec struct, stored as msgpack, with an optional payload (audio) beside
+it. So whatever passes can be tapped, recorded and replayed, and sender and reader share no objects.  Two
+lanes, each with its bound: the urgent one is read first.  Who asks gets an answer, ``ActorGoneError`` or
+``trio.TooSlowError`` at its own deadline, whatever becomes of the actor.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 import trio
+
+from tts_streamd_actors.question import ActorGoneError, Answer, Question, Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
@@ -29,18 +31,9 @@ R = TypeVar("R")
 Tap: TypeAlias = Callable[[str, bytes, bytes], None]
 """Called with the mailbox's name, the message as msgpack and the payload, when a message was queued."""
 
+__all__ = ["ActorGoneError", "Delivery", "Mailbox", "MailboxStatistics", "Reply", "Tap"]
+
 _log = logging.getLogger("tts_streamd.mailbox")
-
-
-class ActorGoneError(Exception):
-    """The question will not be answered: its actor ended after taking it, or for good before."""
-
-
-class Answer(msgspec.Struct, frozen=True, tag_field="op", tag="answer"):
-    """What a tap sees of an answer; ``id`` numbers the mailbox's questions."""
-
-    id: int
-    value: msgspec.Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,45 +52,10 @@ class MailboxStatistics:
 
 
 @dataclass(eq=False, slots=True)
-class Question:
-    """One question under way: settled once, by an answer or by the end of who might have answered."""
-
-    id: int
-    settled: trio.Event = field(default_factory=trio.Event)
-    value: bytes | None = None
-    answered: bool = False
-
-    def settle(self, value: bytes | None) -> None:
-        """Wake the asker: *value* is the answer as msgpack, None says that none will come."""
-        if not self.settled.is_set():
-            self.value = value
-            self.settled.set()
-
-
-@dataclass(eq=False, slots=True)
 class _Letter:
     head: bytes
     payload: bytes
     question: Question | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The actor's end of a question."""
-
-    _question: Question
-    _settle: Callable[[Question, object], None]
-
-    def answer(self, value: object) -> None:
-        """Give the answer; if the asker has gone away meanwhile, nothing happens.
-
-        Raises:
-            RuntimeError: it was answered already, which is a bug.
-        """
-        if self._question.answered:
-            raise RuntimeError(f"question {self._question.id} was answered twice")
-        self._question.answered = True
-        self._settle(self._question, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +84,7 @@ class Mailbox(Generic[M]):
         max_payload_bytes: payload both lanes together hold; no bound of their own unless said.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three bounds and a tap, by name
         self,
         name: str,
         kind: object,
@@ -199,7 +157,7 @@ class Mailbox(Generic[M]):
         return msgspec.msgpack.decode(question.value, type=reply)
 
     def close(self) -> None:
-        """Take no more messages.  The reader gets what is queued, then ``trio.EndOfChannel``.  Twice is fine."""
+        """Take no more messages; the reader gets what is queued, then ``trio.EndOfChannel``."""
         self._closed = True
         self._readers.unpark_all()
         self._writers.unpark_all()
@@ -374,4 +332,4 @@ class Mailbox(Generic[M]):
 
 @lru_cache(maxsize=64)  # streams and links come and go by thousands and are of few kinds
 def _decoder(kind: object) -> msgspec.msgpack.Decoder[Any]:
-    return msgspec.msgpack.Decoder(kind)  # type: ignore[arg-type]  # unions are fine, which its stubs cannot say
+    return msgspec.msgpack.Decoder(kind)

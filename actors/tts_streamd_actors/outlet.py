@@ -133,10 +133,9 @@ class Outlet:
     # -- the gateway's side --------------------------------------------------------------------------------
     def peek(self) -> Parcel | None:
         """The next message that may leave now; the same one until ``taken`` or a purge."""
-        if not self._parcels:
-            self._refill()
-        if not self._parcels:
-            return None
+        while not self._parcels:  # a codec may keep all that it was given
+            if not self._refill():
+                return None
         parcel = self._parcels[0]
         if not parcel.head:
             parcel.head = encode(parcel.report)
@@ -164,14 +163,18 @@ class Outlet:
         return self.journal.heard_cp_at(heard_to)
 
     # -- inside --------------------------------------------------------------------------------------------
-    def _refill(self) -> None:
-        if self._notes and (self._notes[0].after <= self._heard_to or not self.journal.pending):
+    def _refill(self) -> bool:
+        """Make the next messages out of what is there; False if nothing may leave now."""
+        pending = self.journal.pending
+        if self._notes and (self._notes[0].after <= self._heard_to or not pending):
             self._draft_state(self._notes.popleft())
-        elif self.journal.pending:
-            if self.credit_ms is None or self.credit_ms > 0 or not self.journal.pending[0].n_samples:
-                self._draft_speech(self.journal.hand_over(MESSAGE_MS * RATE_HZ // 1000))
-        elif self._ending is not None and not self.closed:
+        elif pending and (self.credit_ms is None or self.credit_ms > 0 or not pending[0].n_samples):
+            self._draft_speech(self.journal.hand_over(MESSAGE_MS * RATE_HZ // 1000))
+        elif self._ending is not None and not pending and not self.closed:
             self._draft_end(self._ending)
+        else:
+            return False
+        return True
 
     def _number(self) -> int:
         return self._seq + len(self._parcels)

@@ -42,7 +42,7 @@ class Defaults:
     events: str
     model: str
     settings: m.VoiceSettings
-    schedule: str
+    schedule: str | tuple[int, ...]
     buffer_ms: dict[m.Pace, int]
     share: bool
     heartbeat_ms: int
@@ -146,8 +146,10 @@ class Reception:
                 self.door.reply(session, _with_rid(self.status(), request.rid))
             case m.Tap():
                 self._tap(session, request)
-            case m.Hello():  # the gateway has answered it
-                pass
+            case m.Voice():
+                raise TtsStreamdError("unknown_op", "`voice` is not built yet: open another stream in the other voice")
+            case m.Hello():
+                pass  # the gateway has answered it
 
     def _ok(self, session: Session, request: m.Request) -> None:
         if request.rid is not None:

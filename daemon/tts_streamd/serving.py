@@ -50,7 +50,8 @@ async def run_daemon(
         embedded = config.endpoint.kind == "embedded"
         listener = stack.enter_context(open_engine_listener(runtime.engine)) if embedded else None
         daemon = Daemon(config, runtime, sockets, listener, wrap)
-        stack.callback(lambda: [sock.close() for sock in sockets])
+        for sock in sockets:
+            stack.callback(sock.close)
         return await _live(daemon, ready, reload)
 
 

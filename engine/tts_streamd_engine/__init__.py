@@ -1,0 +1,1 @@
+"""The embedded speech engine: ElevenLabs' text-to-speech API, served on this machine."""

@@ -49,7 +49,7 @@ class Access:
             raise invalid_api_key(looks_real=any(map(_LOOKS_REAL.match, shown)))
 
     def check_socket(self, shown: Iterable[str]) -> None:
-        """Let a socket pass whose handshake, query and first message showed these; a token that passes is used up.
+        """Let a socket pass whose handshake, query and first message showed these; a good token is used up.
 
         Raises:
             ProtocolError: none is right (``invalid_api_key``), or there is none
@@ -62,8 +62,9 @@ class Access:
         if candidates:
             raise ProtocolError("invalid_api_key", "Invalid API key")
         raise ProtocolError(
-            "authentication_required", "None of the authentication methods (xi-api-key, authorization header,
-            single-use token) were found. " "Please provide one of them.",
+            "authentication_required",
+            "None of the authentication methods (xi-api-key, authorization header, single-use token) were "
+            "found. Please provide one of them.",
         )
 
     def _is_key(self, shown: str) -> bool:

@@ -5,10 +5,12 @@ Rule: times are contiguous, start at 0 with the audio that carries them, and end
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Json: TypeAlias = "dict[str, list[str] | list[int] | list[float]]"
 

@@ -10,13 +10,13 @@ import trio
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from tts_streamd_protocol.elevenlabs.premade import PREMADE
 
 from tts_streamd_engine import accounts
 from tts_streamd_engine.access import Access
 from tts_streamd_engine.errors import RefusalError, invalid_parameter, voice_not_found, with_request_id
 from tts_streamd_engine.speech_http import SpeechOverHttp
 from tts_streamd_engine.stream_input import StreamInput
+from tts_streamd_protocol.elevenlabs.premade import PREMADE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

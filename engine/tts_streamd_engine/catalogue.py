@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import trio
-from tts_streamd_protocol.elevenlabs.premade import CODEPOINT, PREMADE
 
 from tts_streamd_engine.voices.codepoint import CodepointVoice
 from tts_streamd_engine.voices.interface import Synthesiser, VoiceUnavailableError
 from tts_streamd_engine.voices.timbres import TIMBRES
+from tts_streamd_protocol.elevenlabs.premade import CODEPOINT, PREMADE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 VOICE_IDS = frozenset(voice.voice_id for voice in PREMADE)
 LOAD_DEADLINE_S = 30.0
-"""The model takes 1 s on an idle machine, some 10 s on one that is swapping; a client gives up not much later."""
+"""The model takes 1 s on an idle machine, some 10 s on one that is swapping."""
 
 
 def load_hibari() -> dict[str, Synthesiser]:

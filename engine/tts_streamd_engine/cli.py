@@ -48,16 +48,21 @@ class _Parser(argparse.ArgumentParser):
 def make_parser() -> argparse.ArgumentParser:
     """The options, with a help text that shows how the engine is used."""
     parser = _Parser(
-        prog=NAME, description="A speech server on this machine with ElevenLabs' text-to-speech API: WebSocket
-        and HTTP.", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=NAME,
+        description="A speech server on this machine with ElevenLabs' API: WebSocket and HTTP.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=_port, default=DEFAULT_PORT, help="port, 0 for any free one (default: %(default)s)"
     )
     parser.add_argument(
-        "--fd", type=_fd, metavar="N", help="serve on the listening socket (TCP or Unix) that is open as file
-        descriptor N; the process then ends " "as soon as its standard input does",
+        "--fd",
+        type=_fd,
+        metavar="N",
+        help="serve on the listening socket (TCP or Unix) that is open as descriptor N; the process then "
+        "ends as soon as its standard input does",
     )
     parser.add_argument("--tls", action="store_true", help="serve TLS; needs --cert and --key")
     parser.add_argument("--cert", type=Path, metavar="FILE", help="PEM certificate chain (implies --tls)")
@@ -104,8 +109,8 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     except server.ListenError as error:
         _warn(str(error))
         return 1
-    serve = partial(server.serve, tls=tls, threads=options.voice_threads, required_key=options.require_key)
-    trio.run(partial(serve, listener, tell=partial(print, flush=True), warn=_warn))
+    serving = server.Options(tls, options.voice_threads, options.require_key)
+    trio.run(partial(server.serve, listener, serving, tell=partial(print, flush=True), warn=_warn))
     return 0
 
 

@@ -19,9 +19,9 @@ class RefusalError(Exception):
         self.body = body
 
 
-def _refusal(status: int, kind: str, code: str, message: str, **more: str) -> RefusalError:
-    detail: Body = {"type": kind, "code": code, "message": message, "status": code, "request_id": ""} | more
-    return RefusalError(status, {"detail": detail})
+def _refusal(http_status: int, kind: str, code: str, message: str, **more: str) -> RefusalError:
+    detail: Body = {"type": kind, "code": code, "message": message, "status": code, "request_id": "", **more}
+    return RefusalError(http_status, {"detail": detail})
 
 
 def with_request_id(refusal: RefusalError, request_id: str) -> Body:

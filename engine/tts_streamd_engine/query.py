@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tts_streamd_audio.formats import Format, FormatError, available_formats, parse_format
-
 from tts_streamd_engine.errors import invalid_parameter, unsupported_format, unsupported_model
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ of the whole segment, with it each carries the timing of its own audio, cut betw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,9 @@ from tts_streamd_engine.alignment import Alignment
 from tts_streamd_engine.voices.interface import BYTES_PER_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tts_streamd_audio.encoders import Encoder
-
     from tts_streamd_engine.voices.interface import Synthesiser, Utterance, VoiceSettings
 
 MAX_AUDIO_BYTES = 450_000
@@ -44,7 +42,7 @@ class Segment:
 def render(
     voice: Synthesiser, segment: Segment, open_encoder: Callable[[], Encoder], *, sync_alignment: bool
 ) -> Iterator[Frame]:
-    """The frames of one segment, encoded as a stream of its own so that nothing of it waits for the next segment."""
+    """The frames of one segment, encoded as a stream of its own: nothing of it waits for the next one."""
     utterance = voice.utter(segment.text, segment.appended, segment.settings)
     alignment = Alignment(segment.text + segment.appended, utterance.bounds_ms)
     encoder = open_encoder()

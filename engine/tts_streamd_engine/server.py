@@ -54,6 +54,15 @@ class Tls:
             ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to serve; ``threads`` None is one per processor, ``required_key`` None lets anybody speak."""
+
+    tls: Tls | None = None
+    threads: int | None = None
+    required_key: str | None = None
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening TCP socket; port 0 takes any free one.
 
@@ -107,13 +116,7 @@ def end_with_stdin() -> None:
 
 
 async def serve(
-    listener: socket.socket,
-    *,
-    tls: Tls | None,
-    threads: int | None,
-    required_key: str | None,
-    tell: Callable[[str], None],
-    warn: Callable[[str], None],
+    listener: socket.socket, options: Options, *, tell: Callable[[str], None], warn: Callable[[str], None]
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -128,7 +131,7 @@ async def serve(
     from tts_streamd_engine.catalogue import Catalogue  # noqa: PLC0415
     from tts_streamd_engine.studio import Studio  # noqa: PLC0415
 
-    address = describe(listener, tls=tls is not None)
+    address = describe(listener, tls=options.tls is not None)
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.loglevel = "WARNING"
@@ -136,10 +139,10 @@ async def serve(
     config.graceful_timeout = GRACE_S
     config.alpn_protocols = ["http/1.1"]
     config.backlog = BACKLOG
-    if tls is not None:
-        config.certfile, config.keyfile = str(tls.cert), str(tls.key)
+    if options.tls is not None:
+        config.certfile, config.keyfile = str(options.tls.cert), str(options.tls.key)
     catalogue, stop = Catalogue(), trio.Event()
-    app = make_app(catalogue, Studio(threads), required_key=required_key)
+    app = make_app(catalogue, Studio(options.threads), required_key=options.required_key)
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, stop)
         nursery.start_soon(_load, catalogue, warn)
@@ -171,7 +174,7 @@ async def _stop_on_signal(
         task_status.started()
         async for _ in signals:
             stop.set()
-            # a client that takes no more data can hold up the end: hypercorn shields its sends from cancellation
+            # a client that takes no more data could hold up the end: hypercorn shields its sends
             last_resort = threading.Timer(GRACE_S + 1, os._exit, (0,))
             last_resort.daemon = True
             last_resort.start()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from tts_streamd_engine.voices.interface import VoiceSettings
 
@@ -24,9 +24,9 @@ MIN_CHUNK, MAX_CHUNK = 50, 500
 TRY_TRIGGER_MIN = 50  # their minimum for try_trigger_generation is not documented; the schedule's is
 SPEEDS = (0.7, 1.2)
 MAX_SEGMENT = 2500
-"""Longer buffers become several segments: one segment's timing must fit a frame of 1 MiB (28 bytes a character)."""
+"""Longer buffers become several segments: the timing of one, 28 bytes a character, must fit a frame."""
 
-_BOUNDARY = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|\n+")
+_BOUNDARY = re.compile("[.!?…]+[\"'\u201d\u2019)\\]]*\\s+|\n+")
 _CREDENTIALS = ("xi_api_key", "xi-api-key", "authorization", "single_use_token")
 
 
@@ -62,7 +62,7 @@ Order: TypeAlias = Speak | Finish
 
 
 class Session:
-    """The state of one socket.  ``credentials`` are those of the first message, known once it was received."""
+    """The state of one socket.  ``credentials`` are the first message's, known once it was received."""
 
     def __init__(self, *, auto_mode: bool = False) -> None:
         self._auto_mode = auto_mode
@@ -100,8 +100,9 @@ class Session:
         if settings is not None and settings != self._raw_settings:
             if self.is_opened:
                 raise ProtocolError(
-                    "invalid_voice_settings", "voice_settings field must be provided in the first message and
-                    then either be not provided " "or not change.",
+                    "invalid_voice_settings",
+                    "voice_settings field must be provided in the first message and then either be not "
+                    "provided or not change.",
                 )
             self._raw_settings, self._settings = settings, parse_settings(settings)
         config = fields.get("generation_config") or fields.get("generator_config")
@@ -140,7 +141,7 @@ class Session:
 
 
 def split_long(text: str, limit: int = MAX_SEGMENT) -> list[str]:
-    """Cut a text into parts of at most ``limit`` characters: behind a sentence, else behind a blank, else anywhere."""
+    """Cut a text into parts of at most ``limit`` characters: behind a sentence, a blank or anywhere."""
     parts: list[str] = []
     while len(text) > limit:
         ends = [m.end() for m in _BOUNDARY.finditer(text, 0, limit)] or [
@@ -194,7 +195,7 @@ def _parse_schedule(config: object) -> tuple[float, ...] | None:
     schedule: object = config.get("chunk_length_schedule") if isinstance(config, dict) else [0]  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     if schedule is None:
         return None
-    items: list[object] = schedule if isinstance(schedule, list) else []  # pyright: ignore[reportUnknownVariableType]
+    items = cast("list[object]", schedule) if isinstance(schedule, list) else []
     numbers = [n for n in items if isinstance(n, int | float) and MIN_CHUNK <= n <= MAX_CHUNK]
     if not numbers or len(numbers) != len(items):
         raise ProtocolError(

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pybase64
 import trio
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from tts_streamd_audio.wav import wav_header
+from starlette.responses import Response, StreamingResponse
 
+from tts_streamd_audio.wav import wav_header
 from tts_streamd_engine import accounts, errors
 from tts_streamd_engine.alignment import Alignment, joined
 from tts_streamd_engine.query import HTTP_DEFAULT_FORMAT, parse_convert_format, parse_output_format
@@ -25,11 +25,11 @@ from tts_streamd_engine.session import ProtocolError, parse_settings, split_long
 from tts_streamd_engine.voices.interface import VoiceSettings, VoiceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from starlette.requests import Request
-    from tts_streamd_audio.formats import Format
 
+    from tts_streamd_audio.formats import Format
     from tts_streamd_engine.access import Access
     from tts_streamd_engine.catalogue import Catalogue
     from tts_streamd_engine.studio import Studio
@@ -85,7 +85,7 @@ class SpeechOverHttp:
         return Response(body, media_type="application/json", headers=job.headers)
 
     async def stream_timed(self, request: Request) -> Response:
-        """``.../stream/with-timestamps``: JSON objects, one a line; a segment's first one carries its timing."""
+        """``.../stream/with-timestamps``: JSON, one object a line; a segment's first carries its timing."""
         job = await self._job(request)
         return StreamingResponse(
             _Mapped(self._frames(job), _timed_line), media_type="application/json", headers=job.headers
@@ -161,7 +161,7 @@ class _Frames:
 class _Mapped:
     """What ``make`` makes of each frame."""
 
-    def __init__(self, frames: _Frames, make: Any) -> None:
+    def __init__(self, frames: _Frames, make: Callable[[Frame], bytes]) -> None:
         self._frames = frames
         self._make = make
 
@@ -169,8 +169,7 @@ class _Mapped:
         return self
 
     async def __anext__(self) -> bytes:
-        made: bytes = self._make(await anext(self._frames))
-        return made
+        return self._make(await anext(self._frames))
 
 
 def _timed(frame: Frame) -> bytes:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_WAITING_ORDERS = 64
 LINGER_S = 0.1
-"""Between an error frame and the close (the service takes 0.8 s): a client in mid-send reads the frame first."""
+"""Between an error frame and the close (theirs: 0.8 s): a client in mid-send reads the frame first."""
 CLOSE_DEADLINE_S = 2.0
 """For the client's answer to our close."""
 
@@ -102,10 +102,10 @@ class _Conversation:
         with trio.move_on_after(self._query.inactivity_s):
             return await _message(self._socket)
         raise ProtocolError(
-            "input_timeout_exceeded", f"Have not received a new text input within the timeout of
-            {self._query.inactivity_s:g} seconds. " "Streaming input terminated.  Please make sure to either
-            feed the input in the timely manner, or to send " 'the end of input text (empty string "") when
-            done.',
+            "input_timeout_exceeded",
+            f"Have not received a new text input within the timeout of {self._query.inactivity_s:g} seconds. "
+            "Streaming input terminated. Please make sure to either feed the input in the timely manner, or "
+            'to send the end of input text (empty string "") when done.',
         )
 
     def _admit(self) -> None:

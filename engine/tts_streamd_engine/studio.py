@@ -11,15 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
-from tts_streamd_audio.encoders import open_encoder
 
+from tts_streamd_audio.encoders import open_encoder
 from tts_streamd_engine.rendering import Frame, Segment, render
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tts_streamd_audio.formats import Format
-
     from tts_streamd_engine.voices.interface import Synthesiser
 
 T = TypeVar("T")

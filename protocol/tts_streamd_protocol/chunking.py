@@ -93,7 +93,7 @@ class Chunker:
         text = self._text + text
         while at < len(text) and (end := self._end_of_piece(text, at)) is not None:
             self._cut_at(self._base + end)
-            at = _skip_blanks(text, end)
+            at = end  # a non-blank, or the end of the text so far
         self._base += at
         self._text = text[at:]
 

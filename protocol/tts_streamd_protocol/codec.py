@@ -63,7 +63,8 @@ class Refusal(TtsStreamdError):  # noqa: N818  it is an answer before it is an e
     """A request that is answered by ``error`` and changes nothing.
 
     ``rid`` and ``sid`` stand here wherever the message had them in readable form; ``supported`` only beside
-    ``unsupported_version``.
+    ``unsupported_version``, ``chars`` beside ``text_gap``.  ``leaves_hole``: it was text without ``cp``:
+    sent again or not, the stream would have a hole, so it has to end (contract 5.3).
     """
 
     def __init__(  # noqa: PLR0913  the fields that the contract gives an `error`
@@ -261,7 +262,7 @@ def _sid(request: AnyRequest) -> int | None:
 
 def _refusal(code: Code, message: str, head: PackedMap | None) -> Refusal:
     given = fields(head) if head else {}
-    hole = given.get("op") == b"text" and "cp" not in given
+    hole = given.get("op") == b"text" and given.get("cp") is None
     return Refusal(
         code, message, rid=read_u32(given.get("rid")), sid=read_u32(given.get("sid")), leaves_hole=hole
     )

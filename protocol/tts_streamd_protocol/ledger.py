@@ -241,7 +241,7 @@ class Ledger:
         while self._routes and self._reach(self._routes[0].start):
             route = self._routes[0]
             self._release(route)
-            if route.live or route.cp < route.end:
+            if route.live:
                 return
             del self._routes[0]
         if self.journal.closed and not self.journal.cancelled and not self._routes:
@@ -276,7 +276,7 @@ def _judge(unit: Spoken, text: str, pcm: bytes, cut: int) -> tuple[Word | None, 
     """The word between two cuts, and the spans in which nothing was spoken; *pcm* begins at *cut*."""
     base, found = unit.cp_start, unit.word
     if found:
-        start = max(found.start, unit.start)
+        start = min(max(found.start, unit.start), unit.end)  # alignment may exceed the audio by the slack
         end = max(start, min(found.end, unit.end))
         sound = pcm[2 * (start - cut) : 2 * (end - cut)]
         if sound and sound == bytes(len(sound)):  # the voice has nothing for it: digital silence

@@ -199,8 +199,7 @@ class Take:
         """Drop what a broken route leaves unfinished; returns the code point to go on from."""
         while self.marks and self.marks[-1].needs > self.received:
             self.marks.pop()
-        if self.marks:
-            self.marks[-1].sample = min(self.marks[-1].sample, self.received)
+        self._clamp()
         self.end = self.marks[-1].cp if self.marks else self.cp
         return self.end
 
@@ -214,10 +213,14 @@ class Take:
             self.word = Word(last.cp, self.end, last.sample, self.received)  # one coarse but true time
         elif self.owed > self.received + self.slack:
             return False
-        for mark in self.marks:
-            mark.sample = min(mark.sample, self.received)
+        self._clamp()
         self._mark(self.received, self.end, last=True)
         return True
+
+    def _clamp(self) -> None:
+        """No cut lies behind the audio once no more will come: all that is left can be released."""
+        for mark in self.marks:
+            mark.sample = min(mark.sample, self.received)
 
     # -- release ---------------------------------------------------------------------------------------
     def pop(self) -> tuple[bytes, list[Spoken]]:

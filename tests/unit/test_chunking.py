@@ -94,6 +94,16 @@ def test_a_long_unit_behind_short_ones_is_cut_at_its_own_limit():
     assert spans(found) == [(0, 980), (980, 981)]
 
 
+def test_a_long_unit_is_measured_from_its_own_cut_without_blanks_too():
+    found, _ = run((500,), ["語。" * 240 + "語" * 99 + "。" + "語" * 450])
+    assert spans(found) == [(0, 580), (580, 1030)]
+
+
+def test_a_long_run_of_blanks_is_no_long_unit():
+    found, _ = run((50,), ["x" * 50 + " " * 2000 + "word word"])
+    assert spans(found) == [(0, 2050), (2050, 2059)]
+
+
 def test_positions_count_from_where_the_text_begins():
     assert spans(pieces(TEN * 6, (50,), start_cp=1000)) == [(1000, 1050), (1050, 1060)]
 

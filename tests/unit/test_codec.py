@@ -317,6 +317,26 @@ def test_any_minor_version_is_taken_and_another_major_is_not(has_session):
     assert caught.value.reply().supported == [[1, 0]]
 
 
+@pytest.mark.parametrize(
+    ("fields", "hole"),
+    [
+        ({"op": "text", "text": 5}, True),
+        ({"op": "text", "cp": None}, True),
+        ({"op": "text", "cp": 0}, False),
+        ({"op": "open"}, False),
+    ],
+)
+def test_refused_text_without_its_place_leaves_a_hole(fields, hole):
+    assert refused(pack(sid=1.5, **fields)).leaves_hole is hole
+    assert (
+        refused(msgpack.packb({name.encode(): value for name, value in fields.items()})).leaves_hole is hole
+    )
+
+
+def test_a_gap_tells_how_far_the_text_came():
+    assert Refusal("text_gap", "send from 13 on", sid=1, chars=13).reply().chars == 13
+
+
 def test_a_refusal_becomes_the_error_message():
     reply = Refusal("unknown_op", "no", rid=1, sid=2).reply()
     assert reply == m.Error(rid=1, sid=2, code="unknown_op", message="no", retryable=False)
@@ -335,7 +355,8 @@ def test_a_client_reads_newer_values_as_their_nearest_known():
     assert state == m.State(session=1, sid=1, seq=0, state="degraded", at=5)
     end = m.End(
         session=1, sid=1, seq=1, reason="failed", chars=0, samples=0, heard_cp=0, skipped=[], sent=0,
-        stamps_ms=m.Stamps(), source=m.Source(), error=m.StreamError(code="internal", message="tired: x", retryable=True),
+        stamps_ms=m.Stamps(), source=m.Source(),
+        error=m.StreamError(code="internal", message="tired: x", retryable=True),
     )  # fmt: skip
     newer = msgpack.unpackb(encode(end)) | {
         "reason": "bored",

@@ -118,7 +118,7 @@ def test_unknown_keys_and_kinds_are_ignored():
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ({"message": "Invalid", "error": "invalid_api_key", "code": 1008}, ("Invalid", "invalid_api_key", 1008)),
+        ({"message": "no", "error": "invalid_api_key", "code": 1008}, ("no", "invalid_api_key", 1008)),
         ({"message": "no", "error": "x", "code": None}, ("no", "x", None)),
         ({"message": "gone", "code": 1011.0}, ("gone", None, 1011)),
         ({"error": "x"}, ("x", "x", None)),

@@ -173,6 +173,23 @@ def test_skipped_spans_with_only_blanks_between_are_one_and_their_number_is_boun
     assert journal.skipped == [(0, 3), (6, 9), (14, 15)]
 
 
+def test_skipped_spans_far_apart_are_told_though_the_text_between_is_forgotten():
+    journal = Journal()
+    release_next(journal, "! ", 1, skipped=[(0, 1)])
+    for _ in range(40):
+        release_next(journal, "x" * 9_999 + " ", 1)
+    release_next(journal, "! ", 1, skipped=[(400_002, 400_003)])
+    assert journal.skipped == [(0, 1), (400_002, 400_003)]
+
+
+def test_a_blank_passed_over_is_no_sign_of_life():
+    journal = Journal()
+    journal.accept(" one")
+    journal.record_loss()
+    journal.pass_blank(1)
+    assert (journal.losses, journal.losses_since_release) == (1, 1)
+
+
 def test_a_cancel_drops_what_was_not_handed_over():
     journal = Journal()
     release_next(journal, "one ", 100)

@@ -110,6 +110,24 @@ def test_a_final_is_believed_only_as_far_as_the_audio_shows():
     assert ledger.final(1) == [Lost(1, 4, 7, "short")]
 
 
+def test_a_segment_that_begins_before_the_last_ones_words_have_sounded_shows_that_they_never_will():
+    ledger = ledger_with("one two three four")
+    ledger.send(1, 0, 8)
+    ledger.send(1, 8, 18)
+    ledger.audio(1, voice("one t"), times("one two "))
+    assert ledger.audio(1, voice("three "), times("three four")) == [Lost(1, 4, 18, "short")]
+    assert said(ledger) == ["one "]
+
+
+def test_a_word_that_alignment_puts_behind_the_audio_is_timed_within_it():
+    ledger = ledger_with("one a", slack_ms=60)
+    ledger.send(1, 0, 5)
+    ledger.audio(1, voice("one"), times("one a"))
+    assert ledger.final(1) == []
+    words = [word for release in releases(ledger) for word in release.words]
+    assert [(w.cp_start, w.cp_end, w.start, w.end) for w in words] == [(0, 3, 0, 360), (4, 5, 360, 360)]
+
+
 def test_blank_text_needs_no_route():
     ledger = ledger_with(" \n ", close=False)
     assert ledger.unsent() == []
@@ -265,8 +283,9 @@ def test_cancel_releases_nothing_more_and_tells_what_was_heard():
     assert (books.released, books.chars, books.sent, books.done) == (8, 13, 13, False)
 
 
-def test_a_cancelled_stream_stays_cancelled_for_the_next_ledger():
-    ledger = ledger_with("one  ", close=False)
+@pytest.mark.parametrize("text", ["one  ", "  "])
+def test_a_cancelled_stream_stays_cancelled_for_the_next_ledger(text):
+    ledger = ledger_with(text, close=False)
     ledger.cancel()
     after = Ledger(ledger.journal)
     assert after.unsent() == []

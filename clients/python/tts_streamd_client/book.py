@@ -24,8 +24,8 @@ CREDIT_SHARE = 4
 class Resumption:
     """What to open a new stream with after the session was lost.
 
-    ``open(start_cp=…, before=…, voice=…, settings=…)``, then ``text``.  ``voice`` and ``settings`` are those in
-    force at ``start_cp``; ``closed``: ``text`` was all there was to say.
+    ``open(start_cp=…, before=…, voice=…, settings=…)``, then ``text``.  ``voice`` and ``settings`` are those
+    in force at ``start_cp``; ``closed``: ``text`` was all there was to say.
     """
 
     start_cp: int

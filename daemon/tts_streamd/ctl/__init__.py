@@ -1,1 +1,1 @@
-"""``tts-streamctl``: the command that talks to a running daemon.  It knows the wire contract and nothing inside."""
+"""``tts-streamctl``: talks to a running daemon through the client package; it knows nothing of its inside."""

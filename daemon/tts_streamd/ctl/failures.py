@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-from collections.abc import Generator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 FAILED = 1
 USAGE = 2
@@ -45,12 +46,14 @@ def told() -> Generator[None]:
         _abandon_stdout()
         raise typer.Exit(PIPE_CLOSED) from None
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _abandon_stdout()
         _leave(f"{error.filename or 'output'}: {error.strerror or error}", FAILED)
 
 
 def _leave(message: str, status: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _abandon_stdout()
     typer.echo(f"tts-streamctl: {message}", err=True)
     raise typer.Exit(status) from None
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import miniaudio
 
 from tts_streamd.ctl.failures import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
 
 SAMPLE_BYTES = 2
 PERIOD_MS = 40
@@ -56,7 +58,12 @@ def open_device(rate_hz: int) -> Device:
     """The default device at ``rate_hz``, mono."""
     try:
         return miniaudio.PlaybackDevice(
-            miniaudio.SampleFormat.SIGNED16, 1, rate_hz, PERIOD_MS, backends=_BACKENDS, app_name="tts-streamctl"
+            miniaudio.SampleFormat.SIGNED16,
+            1,
+            rate_hz,
+            PERIOD_MS,
+            backends=_BACKENDS,
+            app_name="tts-streamctl",
         )
     except miniaudio.MiniaudioError as error:
         raise CommandError(f"the sound device cannot be opened: {error}") from None
@@ -98,7 +105,7 @@ class Player:
         return self.buffered_ms < ENOUGH_MS
 
     def drain(self, meanwhile: Callable[[], None]) -> None:
-        """Wait until all has been played, calling ``meanwhile`` often; a device that stands still is given up."""
+        """Wait until all has been played, calling ``meanwhile`` often; a stuck device is given up."""
         limit_s = time.monotonic() + self.buffered_ms / 1000 + DRAIN_GRACE_S
         while self._buffered_bytes and time.monotonic() < limit_s:
             time.sleep(PERIOD_MS / 2000)

@@ -9,7 +9,6 @@ import sys
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tts_streamd.ctl.failures import FAILED, USAGE, CommandError
@@ -17,10 +16,12 @@ from tts_streamd.ctl.sound_file import SoundFile, open_sound_file
 from tts_streamd.ctl.text_source import CHUNK_BYTES, TextSource
 from tts_streamd_client.blocking import Client, Stream, connect
 from tts_streamd_client.events import Audio, End, Event, Word, Words
-from tts_streamd_client.options import Options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tts_streamd.ctl.player import Player
+    from tts_streamd_client.options import Options
 
 WAIT_S = 10.0
 """Longest single wait: the client notices a dead daemon by itself, this only bounds a step."""
@@ -61,7 +62,9 @@ def say(source: TextSource, options: SayOptions) -> None:
         player = _player(stream.opened.rate_hz) if play else None
         if player is not None:
             undo.callback(player.close)
-        speaking = _Speaking(client, stream, source, file, player, words=options.words, as_json=options.as_json)
+        speaking = _Speaking(
+            client, stream, source, file, player, words=options.words, as_json=options.as_json
+        )
         end = speaking.run()
         if file is not None:
             file.close()
@@ -83,7 +86,9 @@ def _shall_play(options: SayOptions, format_name: str) -> bool:
     if not (play or options.out or options.words or options.as_json):
         why = "it shall not be played" if options.play is False else f"{format_name} is not played here"
         why = "there is no sound device here" if options.play is None and pcm else why
-        raise CommandError(f"nothing would come of it: {why}, and there is no --out FILE (or --words, --json)")
+        raise CommandError(
+            f"nothing would come of it: {why}, and there is no --out FILE (or --words, --json)"
+        )
     return play
 
 
@@ -146,6 +151,7 @@ class _Speaking:
         self._file = file
         self._player = player
         self._due: deque[Word] = deque()
+        self._keeps = as_json
         self._prints = words and not as_json
         self._printed_to = sys.stderr if file is not None and file.is_stdout else sys.stdout
 
@@ -196,7 +202,7 @@ class _Speaking:
                 if self._player is not None:
                     self._player.write(event.data)
             case Words():
-                self.heard.extend(event.words)
+                self.heard.extend(event.words if self._keeps else ())
                 self._due.extend(event.words)
             case _:
                 pass
@@ -205,8 +211,12 @@ class _Speaking:
         return WAIT_S if self._player is None else LISTENING_S
 
     def _print_words(self, *, everything: bool = False) -> None:
-        while self._due and (everything or self._player is None or self._player.played_ms >= self._due[0].start_ms):
+        while self._due and (
+            everything or self._player is None or self._player.played_ms >= self._due[0].start_ms
+        ):
             word = self._due.popleft()
             if self._prints:
-                self._printed_to.write(f"{word.start_ms / 1000:8.3f} {word.end_ms / 1000:8.3f}  {word.text}\n")
+                self._printed_to.write(
+                    f"{word.start_ms / 1000:8.3f} {word.end_ms / 1000:8.3f}  {word.text}\n"
+                )
                 self._printed_to.flush()

@@ -1,6 +1,7 @@
 """Where the sound is written: a file or standard output, checked before anything is said.
 
-PCM becomes WAV; the other formats are written as they come.  What was there before is kept until the first sound.
+PCM becomes WAV; the other formats are written as they come.  What was there before is kept until the first
+sound.
 """
 
 from __future__ import annotations
@@ -8,17 +9,20 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from tts_streamd.ctl.failures import USAGE, CommandError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
     from tts_streamd_audio.wav import WavWriter
 
 
 class SoundFile:
-    """``write`` raises OSError at once when the disk is full; ``close`` leaves a valid file of what was written."""
+    """``write`` tells at once of a full disk; ``close`` leaves a valid file of what was written."""
 
     def __init__(self, file: BinaryIO, path: Path | None, *, created: bool) -> None:
         self._file = file
@@ -26,10 +30,15 @@ class SoundFile:
         self._created = created
         self._wav: WavWriter | None = None
         self._begun = False
+        self._closed = False
         self.is_stdout = path is None
 
     def begin(self, format_name: str, rate_hz: int) -> None:
         """The stream is open: from now on the file is ours."""
+        with self._named():
+            self._begin(format_name, rate_hz)
+
+    def _begin(self, format_name: str, rate_hz: int) -> None:
         self._begun = True
         if self._path is not None and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
             self._file.truncate(0)
@@ -39,30 +48,47 @@ class SoundFile:
             self._wav = WavWriter(self._file, rate_hz)
 
     def write(self, data: bytes) -> None:
-        """Append sound."""
-        if self._wav is not None:
-            self._wav.write(data)
-        else:
-            self._file.write(data)
-        self._file.flush()
+        """Append sound.
+
+        Raises:
+            CommandError: the disk is full.
+            BrokenPipeError: the reader has gone away.
+        """
+        with self._named():
+            if self._wav is not None:
+                self._wav.write(data)
+            else:
+                self._file.write(data)
+            self._file.flush()
 
     def close(self) -> None:
         """Mend the header and close; a file that was only made to see whether it can be goes away again."""
-        if self._wav is not None:
-            self._wav.close()
-            self._wav = None
-        self._file.flush()
-        if self._path is not None:
-            self._file.close()
-            if self._created and not self._begun:
-                self._path.unlink(missing_ok=True)
+        if self._closed:
+            return
+        self._closed = True
+        with self._named():
+            if self._wav is not None:
+                self._wav.close()
+            self._file.flush()
+            if self._path is not None:
+                self._file.close()
+        if self._path is not None and self._created and not self._begun:
+            self._path.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """Close after a failure, which is what the user shall hear of."""
-        try:
+        with suppress(OSError, CommandError):
             self.close()
-        except OSError:
-            self._wav = None
+
+    @contextmanager
+    def _named(self) -> Generator[None]:
+        """An error says which file it was."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise CommandError(f"--out {self._path or '-'}: {error.strerror}") from None
 
 
 def open_sound_file(path: Path) -> SoundFile:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import codecs
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tts_streamd.ctl.failures import USAGE, CommandError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CHUNK_BYTES = 4096
 """Read at a time; so many code points must fit into the daemon's text window before more is read."""
@@ -68,6 +71,8 @@ def _read_file(file: Path) -> str:
 
 
 def _checked(text: str) -> str:
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):  # bytes of argv that were not UTF-8
-        raise CommandError("TEXT is not UTF-8", USAGE)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes of the command line that were not UTF-8 became surrogates
+        raise CommandError("TEXT is not UTF-8", USAGE) from None
     return text

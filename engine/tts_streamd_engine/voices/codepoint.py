@@ -8,9 +8,12 @@ samples: such characters are timed, but cannot be told apart.  Speed is not obey
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from tts_streamd_engine.voices.interface import SAMPLES_PER_MS, Utterance, VoiceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MS_PER_CHARACTER = 5
 SAMPLES_PER_CHARACTER = MS_PER_CHARACTER * SAMPLES_PER_MS

@@ -1,4 +1,4 @@
-"""The embedded engine's real voice: hibari's model (Apache-2.0, inside its wheel), with exact timing before sound.
+"""The embedded engine's real voice: hibari's model, inside its wheel, with exact timing before any sound.
 
 The model's duration network alone takes an eighth of the time of the whole model.  It runs over the whole
 segment first, so the segment's timing is known at once; the spectra and the samples are then made sentence by
@@ -9,7 +9,6 @@ sentence and block by block.  The figures below were measured on 145 sentences a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -29,10 +28,12 @@ from tts_streamd_engine.voices.spans import whole_ms
 from tts_streamd_engine.voices.vocoder import HOP, Spectra, Timbre, rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 DURATIONS = "/Cast_32_output_0"
-"""The model's inner tensor of durations: one int64 per phoneme id, in units of 600 samples; pinned by a test."""
+"""The model's tensor of durations: one int64 per phoneme id, in units of 600 samples; pinned by a test."""
 _UNIT = 600
 _SEED = 0  # of the noise: the same text gives the same samples
 
@@ -86,7 +87,7 @@ def _inputs(ids: tuple[int, ...], speed: float) -> dict[str, NDArray[np.generic]
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """``n_samples`` of the segment: phonemes from output row ``first_row`` on, or silence if there are none."""
+    """``n_samples`` of the segment: phonemes, from output row ``first_row`` on, or silence."""
 
     n_samples: int
     ids: tuple[int, ...] = ()
@@ -102,7 +103,7 @@ class Hibari:
         self.reader = Reader(G2P(), normalize, vocabulary)
 
     def warm_up(self) -> None:
-        """Load what is loaded lazily and let the allocators grow: the first real word then costs as the second."""
+        """Load what is loaded lazily: the first real word then costs as the second."""
         for _ in HibariVoice(self, Timbre()).utter("Warm up, xyzzy.", " ", VoiceSettings()).blocks:
             pass
 

@@ -6,9 +6,11 @@ wrong by a sample: the blocks together hold exactly ``bounds_ms[-1] * SAMPLES_PE
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RATE_HZ = 24_000
 """Every voice speaks 16-bit mono little-endian PCM at this rate."""
@@ -44,7 +46,7 @@ class Synthesiser(Protocol):
     """A voice.  ``utter`` may be called from several threads at once."""
 
     def utter(self, text: str, appended: str, settings: VoiceSettings) -> Utterance:
-        """Speak ``text`` (not blank).  ``appended`` is a blank or nothing: timed, but not part of what sounds.
+        """Speak ``text``.  ``appended`` is a blank or nothing: timed, but not part of what sounds.
 
         The same arguments give the same samples.
         """

@@ -1,4 +1,4 @@
-"""Two small edits of an ONNX model's bytes, without the onnx package: both leave what is computed bit for bit the same.
+"""Two edits of an ONNX model's bytes without the onnx package; what is computed stays bit for bit the same.
 
 An ONNX file is one protobuf message.  Numbers of the fields used here, from onnx.proto: ModelProto.graph 7;
 GraphProto.node 1, initializer 5, output 12; NodeProto.input 1, output 2; TensorProto.name 8;
@@ -7,8 +7,10 @@ ValueInfoProto.name 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _GRAPH, _NODE, _INITIALIZER, _OUTPUT, _TENSOR_NAME = 7, 1, 5, 12, 8
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
@@ -25,7 +27,7 @@ class _Field(NamedTuple):
 
 
 def with_output(model: bytes, name: str) -> bytes:
-    """The model with one more output: the inner tensor ``name`` (a merge, appended: protobuf lists concatenate)."""
+    """The model with the inner tensor ``name`` as one more output (appended: protobuf lists concatenate)."""
     return model + _delimited(_GRAPH, _delimited(_OUTPUT, _delimited(1, name.encode())))
 
 

@@ -23,6 +23,10 @@ MAX_PHONEMES = 400
 _NOT_SOUNDING = frozenset(';:,.!?—…"()“” ˈˌ')
 _SCRIPT_EDGE = re.compile(r"(?<=[^\W\d_])(?=[^\W\d_])")
 
+# words that the rules would read as abbreviations ("I said number.") even where they end a sentence: a blank before
+# the full stop prevents it, and the rules take it out again
+_ORDINARY_LAST_WORD = re.compile(r"(\b(?:no|ed|est|fig|ch|Sun|Sat|Mon|Mar))(\.\W*)$")
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -34,7 +38,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """Phonemes for one call of the model: its ids, padded; ``last`` is the index of the last one that sounds."""
+    """Phonemes for one call of the model: ids, padded; ``last`` is the index of the last that sounds."""
 
     ids: tuple[int, ...]
     last: int
@@ -53,7 +57,7 @@ Run: TypeAlias = Spoken | Unspeakable
 
 
 class Reader:
-    """The way from a sentence to runs, by hibari's grapheme-to-phoneme rules.  It may be used from many threads."""
+    """The way from a sentence to runs, by hibari's grapheme-to-phoneme rules; for many threads."""
 
     def __init__(self, g2p: G2P, normalise: Callable[[str], str], vocabulary: Mapping[str, int]) -> None:
         self._g2p = g2p
@@ -62,7 +66,7 @@ class Reader:
 
     def read(self, sentence: str) -> list[Run]:
         """The runs of one sentence; none if it has nothing to say (only punctuation)."""
-        separated = separate_scripts(sentence)
+        separated = separate_scripts(_ORDINARY_LAST_WORD.sub(r"\1 \2", sentence))
         text = self._normalise(separated)
         to_separated, to_source = word_ramp(text, separated), _separation(separated, sentence)
         runs, builder, at = list[Run](), _RunBuilder(self._ids), 0
@@ -125,7 +129,7 @@ def _is_latin(character: str) -> bool:
 
 
 def separate_scripts(text: str) -> str:
-    """Put a blank where a Latin letter meets one of another script, else the whole word would count as Latin."""
+    """Put a blank where a Latin letter meets another script's, else the whole word would count as Latin."""
     return _SCRIPT_EDGE.sub(
         lambda edge: " " if _is_latin(text[edge.start() - 1]) != _is_latin(text[edge.start()]) else "", text
     )

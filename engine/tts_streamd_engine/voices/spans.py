@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
 from difflib import SequenceMatcher
 from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _WORD = re.compile(r"\S+")
 
@@ -44,8 +47,8 @@ class Ramp:
 def word_ramp(rewritten: str, source: str) -> Ramp:
     """Where in ``source`` a place of ``rewritten`` came from, if rewriting kept the words' order.
 
-    Words that both have map character for character; a run of words that was replaced ("3:30" by "three thirty")
-    maps linearly onto what it replaced.
+    Words that both have map character for character; a run of words that was replaced ("3:30" by "three
+    thirty") maps linearly onto what it replaced.
     """
     new, old = list(_WORD.finditer(rewritten)), list(_WORD.finditer(source))
     matcher = SequenceMatcher(None, [w.group() for w in new], [w.group() for w in old], autojunk=False)

@@ -1,4 +1,4 @@
-"""Which timbre of the one model stands in for which premade voice.  Only figures: importing this loads no model.
+"""Which timbre of the one model stands in for which premade voice: figures, no model is loaded.
 
 (pitch, warp) pairs; each was heard by a recogniser as well as the natural voice (word error rate within .03).
 Warping upwards beyond 1.05 breaks words, so brighter voices differ in pitch.

@@ -1,4 +1,4 @@
-"""From the spectra that the model predicts to samples, in blocks, so that the first sounds before the last is made.
+"""From the spectra that the model predicts to samples, in blocks: the first sounds before the last is made.
 
 This is ``hibari.dsp.synth`` cut into rows of 300 samples (one hop, 12.5 ms) with the overlap carried over;
 with the same noise it gives the stock samples (to rounding).  Other timbres come from scaling the pitch and
@@ -7,7 +7,6 @@ warping the frequency axis of the spectra.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,6 +14,8 @@ import numpy as np
 from hibari import dsp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 Float: TypeAlias = "NDArray[np.float32]"
@@ -94,7 +95,7 @@ def _frames(
     n_bins, n = logs[1].shape
     spectrum += noise.standard_normal((n_bins, 2 * n), dtype=np.float32).view(np.complex64) * dsp.ex(logs[1])
     spectrum += dsp.ex(logs[2]) * _turn(phases[1])
-    waves = dsp.irfft(spectrum.T, dsp.N_FFT, 1) * dsp.WIN
+    waves = np.multiply(dsp.irfft(spectrum.T, dsp.N_FFT, 1), dsp.WIN, dtype=np.float32)
     return waves.reshape(n, _OVERLAP, HOP)
 
 
@@ -121,8 +122,9 @@ def _warped(log_magnitudes: Float, warp: float) -> Float:
     n_bins = log_magnitudes.shape[0]
     place = np.arange(n_bins, dtype=np.float32) / np.float32(warp)
     low = np.minimum(place.astype(np.int64), n_bins - 2)
-    share = np.minimum(place - low, 1.0).astype(np.float32)[:, None]
-    out = log_magnitudes[low] * (1 - share) + log_magnitudes[low + 1] * share
+    share: Float = np.minimum(place - low, 1.0).astype(np.float32)[:, None]
+    mixed = log_magnitudes[low] + (log_magnitudes[low + 1] - log_magnitudes[low]) * share
+    out = mixed.astype(np.float32, copy=False)
     out[place > n_bins - 1] = _FLOOR_LOG
     return out
 
@@ -132,4 +134,6 @@ def _gathered(phases: Float, warp: float) -> Float:
     if warp == 1.0:
         return phases
     n_bins = phases.shape[0]
-    return phases[np.minimum(np.rint(np.arange(n_bins) / warp).astype(np.int64), n_bins - 1)]
+    nearest = np.rint(np.arange(n_bins, dtype=np.float32) / np.float32(warp)).astype(np.int64)
+    gathered: Float = phases[np.minimum(nearest, n_bins - 1)]
+    return gathered

@@ -1,0 +1,1 @@
+"""ElevenLabs' protocols from the client's side: frames, sessions and faults, without any I/O."""

@@ -1,4 +1,4 @@
-"""The voices that every ElevenLabs account knows: a table of ids, so that names can be resolved without a network.
+"""The voices that every ElevenLabs account knows: a table of ids, so that names resolve without a network.
 
 Ids and names are ElevenLabs' own public ones; descriptions are short notes of ours.  ``codepoint`` is not
 theirs: it is the embedded engine's test voice, whose samples are the code points of the text.

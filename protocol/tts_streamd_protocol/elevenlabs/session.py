@@ -193,7 +193,7 @@ class StreamInput:
         return (*self._audio(decoded), *self._final(decoded))
 
     def closed(self, code: int, reason: str = "") -> tuple[Event, ...]:
-        """The socket is gone (1006: without a word).  Before the final even 1000 is a fault: text is unspoken."""
+        """The socket is gone (1006: without a word); before the final, even with 1000, that is a fault."""
         if not self.is_over:
             return (self._fail(classify_close(code, reason, key=self._key)),)
         self._state = TRANSITIONS[self._state].get(Input.CLOSE, self._state)

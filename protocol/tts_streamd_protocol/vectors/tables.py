@@ -91,6 +91,7 @@ def _replies() -> dict[str, AnyReply]:
         "pong": Pong(rid=5),
         "error": Error(rid=6, sid=8, code="no_such_stream", message="open it first", retryable=False),
         "error_retry": Error(code="rate_limited", message="wait", retryable=True, retry_ms=1_500),
+        "error_gap": Error(sid=7, code="text_gap", message="send from 13 on", retryable=False, chars=13),
         "error_version": Error(
             rid=1, code="unsupported_version", message="use 1.0", retryable=False, supported=[[1, 0]]
         ),

@@ -1,7 +1,7 @@
 """A scripted daemon: the bus without speech synthesis, for the tests of programs that speak.
 
-It keeps the wire contract, speaks a tone of 100 ms for each word at once, and plays one of the contract's fixed
-``Scene`` s.  It shares no encoder with the client, so both must agree with the contract to agree with each other.
+It keeps the wire contract, speaks a tone of 100 ms for each word at once, and plays one of the
+fixed scenes (``Scene``).  It shares no encoder with the client: they agree only if both keep the contract.
 For other languages: ``python -m tts_streamd_client.testing --runtime-dir DIR --scene gap``.
 """
 

@@ -66,7 +66,7 @@ class ScriptedStream:
 
 @dataclass(slots=True)
 class Script:
-    """One session of a daemon; ``boot_id`` and ``session`` as they would be, ``limits`` and heartbeat as told."""
+    """One session of a daemon; ``limits`` replaces fields of ``welcome.limits``."""
 
     scene: Scene = Scene.PLAIN
     session: int = 1
@@ -137,7 +137,8 @@ class Script:
     def _on_status(self, request: Head) -> Iterator[Message]:
         actor = {"name": "gateway", "state": "running", "restarts": 0, "mailbox": 1, "mailbox_capacity": 64}
         head = self._head(
-            "status", rid=request.get("rid"), daemon="scripted/1", pid=1, uptime_ms=61_000, boot_id=self.boot_id,
+            "status", rid=request.get("rid"), daemon="scripted/1", pid=1, uptime_ms=61_000,
+            boot_id=self.boot_id,
             upstream="embedded", sessions=1, streams=len(self.streams), actors=[actor], details={"links": 2},
         )  # fmt: skip
         yield head, None
