@@ -10,6 +10,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import structlog
 import trio
 
 from tts_streamd_actors.slot import Slot
@@ -17,6 +18,8 @@ from tts_streamd_protocol import messages as m
 from tts_streamd_protocol.codec import encode
 from tts_streamd_protocol.topics import report_topic
 from tts_streamd_sockets.trio_zmq import Peer, PeerGoneError, TrioSocket
+
+log = structlog.get_logger("tts_streamd.gateway")
 
 MAX_REPLIES = 1024
 """Replies that may wait for one client; one that sends so many requests and reads nothing is dropped."""
@@ -138,7 +141,12 @@ class Door:
             ack = m.Ack(sid=slot.spec.sid, chars=slot.acked_cp - slot.spec.start_cp)
             session.replies.append(encode(ack))
             return True
-        parcel = slot.outlet.peek()
+        try:
+            parcel = slot.outlet.peek()
+        except Exception:  # a bug in one stream's sound must not stop everybody's
+            log.exception("a stream's sound could not be made ready", stream=slot.spec.name)
+            slot.spoil("the daemon failed on this stream's sound; its log says why")
+            return True
         if parcel is None:
             session.ready.popleft().queued = False
             return True

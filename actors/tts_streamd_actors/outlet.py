@@ -196,7 +196,8 @@ class Outlet:
         if part.words:
             self._draft_words(part)
         self._behind.append((part.end * self.format.rate_hz // RATE_HZ, part.cp_end))
-        self._draft_audio(self._resampler.feed(part.pcm), b"", part.end)
+        pcm = self._resampler.feed(part.pcm)
+        self._draft_audio(pcm, self._codec.encode(pcm), part.end)
 
     def _draft_words(self, part: Release) -> None:
         words = [
@@ -206,14 +207,12 @@ class Outlet:
         report = m.Words(session=self.session, sid=self.sid, seq=self._number(), words=words)
         self._parcels.append(Parcel("words", report))
 
-    def _draft_audio(self, pcm: bytes, tail: bytes, heard_to: int | None) -> None:
+    def _draft_audio(self, pcm: bytes, payload: bytes, heard_to: int | None) -> None:
         """One audio message; its ``cp`` covers only what has left the resampler."""
-        n, at = len(pcm) // 2, self._fed
+        n, at, cp = len(pcm) // 2, self._fed, self._cp
         self._fed += n
-        cp = self._cp
         while self._behind and self._behind[0][0] <= self._fed:
             cp = self._behind.popleft()[1]
-        payload = self._codec.encode(pcm) + tail
         if n or payload or cp != self._cp:
             report = m.Audio(session=self.session, sid=self.sid, seq=self._number(), at=at, n=n, cp=cp)
             self._parcels.append(Parcel("audio", report, payload, n, heard_to))
@@ -223,7 +222,7 @@ class Outlet:
         if done:
             rest = self._resampler.finish()
             self._behind.append((0, journal.released_cp))
-            self._draft_audio(rest, self._codec.finish(), None)
+            self._draft_audio(rest, self._codec.encode(rest) + self._codec.finish(), None)
         accepted, delivered = self.stamps.accepted_s, self.stamps.delivered_s
         report = m.End(
             session=self.session,

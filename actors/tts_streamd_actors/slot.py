@@ -145,6 +145,12 @@ class Slot:
         """End the stream with an error."""
         self.finish("failed", stream_error(code, message, retryable=retryable, retry_ms=retry_ms))
 
+    def spoil(self, message: str) -> None:
+        """What waits for the client cannot be sent: end the stream, even one that was done."""
+        self.ended = True
+        self.outlet.end("failed", stream_error("internal", message))
+        self.mailbox.offer(StopStream(), urgent=True)
+
     def enter(self, phase: m.Phase, detail: str | None = None) -> None:
         """Tell the client of a new phase; the same phase again says nothing new."""
         if phase != self.phase and not self.ended:

@@ -152,10 +152,10 @@ class Supervisor:
         child = ended.child
         path = f"{self.name}/{child.name}"
         crashed = ended.error is not None
+        del self._living[child.name]
         if (fatal := fatal_in(ended.error)) is not None:
             raise fatal
         if child.restart is Restart.NEVER or (child.restart is Restart.ON_CRASH and not crashed):
-            del self._living[child.name]
             if crashed:
                 log_failure(path, ended.error, "not restarted")
             return
@@ -188,6 +188,7 @@ class Supervisor:
             if late.cancelled_caught:  # it was cancelled when its time to start was over, and does not mind
                 raise StuckChildError([child.name])
             if (fatal := fatal_in(started.error)) is not None:
+                del self._living[child.name]
                 raise fatal
 
     async def _live(self, one: Incarnation) -> None:
@@ -214,7 +215,7 @@ class Supervisor:
         return stuck
 
     async def _stop(self, children: Sequence[Child], deadline: float) -> list[str]:
-        """Stop *children* in reverse order; return who was still there when its time, or all time, was over."""
+        """Stop *children* in reverse order; return who was still there when its time was over."""
         stuck: list[str] = []
         for child in reversed(children):
             one = self._living.get(child.name)

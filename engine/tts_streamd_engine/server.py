@@ -116,7 +116,12 @@ def end_with_stdin() -> None:
 
 
 async def serve(
-    listener: socket.socket, options: Options, *, tell: Callable[[str], None], warn: Callable[[str], None]
+    listener: socket.socket,
+    options: Options,
+    *,
+    tell: Callable[[str], None],
+    warn: Callable[[str], None],
+    catalogue: Catalogue | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -141,7 +146,7 @@ async def serve(
     config.backlog = BACKLOG
     if options.tls is not None:
         config.certfile, config.keyfile = str(options.tls.cert), str(options.tls.key)
-    catalogue, stop = Catalogue(), trio.Event()
+    catalogue, stop = catalogue or Catalogue(), trio.Event()
     app = make_app(catalogue, Studio(options.threads), required_key=options.required_key)
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, stop)

@@ -174,6 +174,11 @@ class Ledger:
         """Routes that still may bring audio, blind ones included, in the order they were opened."""
         return tuple(self._live)
 
+    def has_spoken(self, route_id: int) -> bool:
+        """Whether every word sent on a live route has sounded; if it stalls, only its final is missing."""
+        take = self._live.get(route_id)
+        return take is not None and (take.whole_mark or take).cp == take.end
+
     @property
     def losses_since_release(self) -> int:
         """The caller's ground for giving up; survives a crash."""

@@ -295,15 +295,17 @@ def test_a_cancelled_stream_stays_cancelled_for_the_next_ledger(text):
 
 
 def test_a_pause_moves_the_clock_and_is_handed_over_in_its_place():
-    ledger = ledger_with("one two")
+    ledger = ledger_with("one two six")
     ledger.send(1, 0, 4)
     ledger.audio(1, voice("one "), times("one "))
     ledger.final(1)
     assert ledger.journal.pad(100) == 480
-    ledger.send(2, 4, 7)
-    ledger.audio(2, voice("two"), times("two"))
-    first, pause, second = releases(ledger)
+    ledger.send(2, 4, 11)
+    ledger.audio(2, voice("two "), times("two six"))
+    ledger.audio(2, voice("six"))
+    first, pause, second, third = releases(ledger)
     assert not first.joint
+    assert not third.joint
     assert (pause.at, pause.pcm, pause.cp_start, pause.cp_end) == (480, bytes(200), 4, 4)
     assert second.joint
     assert second.at == 580 == second.words[0].start
@@ -366,6 +368,19 @@ def test_outstanding_text_shrinks_word_by_word_and_held_audio_takes_its_place():
     assert (ledger.outstanding_cp, ledger.held_samples) == (4, 0)
     assert ledger.live_routes == (2,)
     assert ledger.journal.pending_samples == 14 * 120
+
+
+def test_a_route_that_lacks_only_its_final_can_be_told_from_one_that_lacks_words():
+    ledger = ledger_with("one two six")
+    ledger.send(1, 0, 4)
+    ledger.send(2, 4, 8)
+    ledger.audio(2, voice("two"), times("two "))  # not at the head: held
+    ledger.audio(1, voice("on"), times("one "))
+    assert [ledger.has_spoken(route) for route in (1, 2, 3)] == [False, True, False]
+    ledger.audio(1, voice("e "))
+    assert ledger.has_spoken(1)
+    ledger.final(1)
+    assert not ledger.has_spoken(1)
 
 
 def test_audio_without_alignment_counts_as_come_at_its_final():

@@ -288,10 +288,15 @@ class Session:
     # -- the daemon's life ---------------------------------------------------------------------------------
     @property
     def silent_at_s(self) -> float:
-        """When to give the daemon up if nothing arrives before: it ticks while a stream is open."""
+        """When to give the daemon up if nothing arrives before: it ticks while a stream is open, and says when it stops."""
         if not self.books or self.welcome is None:
-            return inf
+            return self._stops_at_s
         return min(self._heard_at_s + SILENT_HEARTBEATS * self.welcome.heartbeat_ms / 1000, self._stops_at_s)
+
+    def stop_tapping(self) -> None:
+        """No more of the actors' messages; those that are still under way are forgotten."""
+        self.outbox.append(self.encode(m.Tap(on=False)))
+        self.tapped.clear()
 
     def lose(self, why: str) -> None:
         """The session is over; every stream's book stays readable for its ``resumption``."""

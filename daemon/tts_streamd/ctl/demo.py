@@ -47,6 +47,9 @@ SILENCE_PEAK = 300
 PATIENCE_S = 50.0
 """The whole demonstration takes less than a minute, or has failed."""
 
+WARM_UP_S = 10.0
+"""How long our own daemon may take to connect upstream ahead of the first word."""
+
 PIECE_OPS = frozenset({"speak_piece"})
 
 
@@ -73,6 +76,7 @@ class Record:
     rate_hz: int = 24_000
     peak: int = 0
     tapped: bool = True
+    played: bool = False
 
     @property
     def first_audio_s(self) -> float | None:
@@ -119,6 +123,8 @@ def run_demo(options: DemoOptions) -> None:
 def _perform(runtime_dir: Path, file: SoundFile, options: DemoOptions) -> Record:
     with ExitStack() as undo:
         client = undo.enter_context(connect(runtime_dir, name="tts-streamctl demo"))
+        if options.runtime_dir is None:
+            _warm_up(client)
         player = _player(24_000) if options.play else None
         if player is not None:
             undo.callback(player.close)
@@ -129,6 +135,16 @@ def _perform(runtime_dir: Path, file: SoundFile, options: DemoOptions) -> Record
         show.run()
         file.close()
     return show.record
+
+
+def _warm_up(client: Client) -> None:
+    """Our daemon was started this moment: let it connect ahead, as a daemon that runs has done long ago."""
+    limit_s = time.monotonic() + WARM_UP_S
+    while time.monotonic() < limit_s:
+        links = client.status().details.get("links")
+        if not isinstance(links, dict) or "warm" not in links or links["warm"]:
+            return
+        time.sleep(0.05)
 
 
 def _player(rate_hz: int) -> Player | None:
@@ -158,7 +174,7 @@ class _Show:
     def __init__(
         self, client: Client, stream: Stream, tap: Tap | None, file: SoundFile, player: Player | None
     ) -> None:
-        self.record = Record(rate_hz=stream.opened.rate_hz, tapped=tap is not None)
+        self.record = Record(rate_hz=stream.opened.rate_hz, tapped=tap is not None, played=player is not None)
         self._client = client
         self._stream = stream
         self._tap = tap

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LABEL_COLUMNS = 16
 MIN_COLUMNS = 40
 MAX_COLUMNS = 140
+UNPLAYED = 1.5
+"""How far beyond the last message the axis goes if nothing was played."""
+
 DENSITY = " ▁▂▃▄▅▆▇█"
 
 
@@ -60,6 +63,8 @@ class Axis:
         row = ""
         for at_s, text in items:
             column = self.column(at_s)
+            if at_s >= self.length_s:
+                break
             if (column >= len(row) + 1 or not row) and column + len(text) <= self.columns:
                 row = row.ljust(column) + text
         return row
@@ -77,6 +82,8 @@ def draw(record: Record, out: Path) -> None:
     assert record.first_audio_s is not None
     speech_s = record.end.samples / record.rate_hz
     length_s = max(record.first_audio_s + speech_s, record.end_s, record.texts[-1][0]) * 1.02
+    if not record.played:  # nobody listened: what matters is how text and sound came in
+        length_s = min(length_s, UNPLAYED * max(record.end_s, record.texts[-1][0]))
     axis = Axis(length_s, max(MIN_COLUMNS, min(MAX_COLUMNS, console.width - LABEL_COLUMNS)))
     console.print()
     for label, row, style in _rows(record, axis, speech_s):
@@ -97,7 +104,7 @@ def _rows(record: Record, axis: Axis, speech_s: float) -> list[tuple[str, str, s
         ("pieces sent", axis.marks(piece_times_s, "▼"), "yellow"),
         ("first audio", axis.marks([first_s], "●"), "bold green"),
         ("audio in", axis.density((at_s, n) for at_s, n in record.audio), "green"),
-        ("heard", axis.span(first_s, first_s + speech_s), "magenta"),
+        ("heard" if record.played else "to be heard", axis.span(first_s, first_s + speech_s), "magenta"),
         ("words", axis.labels(heard), "magenta"),
         ("end", axis.marks([record.end_s], "■"), "bold"),
     ]

@@ -23,8 +23,8 @@ MAX_PHONEMES = 400
 _NOT_SOUNDING = frozenset(';:,.!?—…"()“” ˈˌ')
 _SCRIPT_EDGE = re.compile(r"(?<=[^\W\d_])(?=[^\W\d_])")
 
-# words that the rules would read as abbreviations ("I said number.") even where they end a sentence: a blank before
-# the full stop prevents it, and the rules take it out again
+# words that the rules would read as abbreviations ("I said number.") even where they end a sentence: a blank
+# before the full stop prevents it, and the rules take it out again
 _ORDINARY_LAST_WORD = re.compile(r"(\b(?:no|ed|est|fig|ch|Sun|Sat|Mon|Mar))(\.\W*)$")
 
 

@@ -124,7 +124,7 @@ def _warped(log_magnitudes: Float, warp: float) -> Float:
     low = np.minimum(place.astype(np.int64), n_bins - 2)
     share: Float = np.minimum(place - low, 1.0).astype(np.float32)[:, None]
     mixed = log_magnitudes[low] + (log_magnitudes[low + 1] - log_magnitudes[low]) * share
-    out = mixed.astype(np.float32, copy=False)
+    out: Float = mixed.astype(np.float32, copy=False)
     out[place > n_bins - 1] = _FLOOR_LOG
     return out
 

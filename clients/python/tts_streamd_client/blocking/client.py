@@ -160,13 +160,13 @@ class Client:
         Raises:
             RequestRefusedError: ``denied``: only the daemon's own user and root may.
         """
+        self._session.tapped.clear()
         self._line.request(lambda rid: m.Tap(rid=rid, actor=actor, on=True), m.Tapped, "tap")
         try:
             yield Tap(self._line)
         finally:
-            if self._session.lost is None:
-                self._line.request(lambda rid: m.Tap(rid=rid, on=False), m.Tapped, "tap")
-            self._session.tapped.clear()
+            self._session.stop_tapping()
+            self._line.flush_nowait()
 
     @contextmanager
     def listen(self, *topics: str) -> Generator[Observer]:

@@ -90,6 +90,13 @@ class Line:
         while self.session.outbox:
             self.send(self.session.outbox.popleft())
 
+    def flush_nowait(self) -> None:
+        """As ``flush``, but what a full socket does not take waits for the next one."""
+        with suppress(zmq.Again):
+            while self.session.outbox:
+                self._socket.send(self.session.outbox[0], zmq.NOBLOCK)
+                self.session.outbox.popleft()
+
     # -- requests ------------------------------------------------------------------------------------------
     def request(self, make: Callable[[int], m.AnyRequest], kind: type[T], what: str) -> T:
         """Send what ``make(rid)`` gives and return its answer, which must be a ``kind``."""
@@ -109,7 +116,6 @@ class Line:
         """Cancel what is open, and close."""
         if self._socket.closed:
             return
-        for frame in self.session.farewell():
-            with suppress(zmq.Again):  # its queue is full: it will notice that we are gone
-                self._socket.send(frame, zmq.NOBLOCK)
+        self.session.outbox.extend(self.session.farewell())
+        self.flush_nowait()
         self._socket.close(linger_ms)

@@ -140,8 +140,7 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.cancel(self._book)
-        if self._session.lost is None:
-            self._line.flush()
+        self._line.flush_nowait()
 
 
 class Tap:

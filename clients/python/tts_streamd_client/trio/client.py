@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from tts_streamd_client.book import StreamBook
 
-FAREWELL_S = 1.0
-"""How long a tap may take to be ended when its user is being cancelled."""
-
 
 @asynccontextmanager
 async def open_client(
@@ -156,14 +153,13 @@ class Client:
         Raises:
             RequestRefusedError: ``denied``: only the daemon's own user and root may.
         """
+        self._session.tapped.clear()
         await self._line.request(lambda rid: m.Tap(rid=rid, actor=actor, on=True), m.Tapped, "tap")
         try:
             yield Tap(self._line)
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL_S):
-                if self._session.lost is None:
-                    await self._line.request(lambda rid: m.Tap(rid=rid, on=False), m.Tapped, "tap")
-            self._session.tapped.clear()
+            self._session.stop_tapping()
+            self._line.flush_nowait()
 
     @asynccontextmanager
     async def listen(self, *topics: str) -> AsyncGenerator[Observer]:
