@@ -203,7 +203,6 @@ class Stream:
         self._route = None
 
     def _drop_routes(self) -> None:
-        self._ledger.cancel()
         for route, link in self._links.items():
             self._tell(link, s.DropRoute(route=route))
         self._links.clear()

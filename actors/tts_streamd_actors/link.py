@@ -81,6 +81,7 @@ class Link:
             key=endpoint.headers.get("xi-api-key"),
         )
         self._fault: UpstreamFault | None = None
+        self._dropped = False
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve one route, or wait for one; returns when the socket is done for, whatever the reason."""
@@ -181,6 +182,7 @@ class Link:
                 case s.EndRoute():
                     text = self._session.finish()
                 case s.DropRoute():
+                    self._dropped, self._slot.bound = True, None  # nobody is to be told how it ends
                     return
             if not await self._send(socket, text):
                 return
@@ -248,7 +250,7 @@ class Link:
                 retry_ms=why.retry_ms,
             )
             self._to_stream(bound.stream, broken, b"")
-        if fault is not None:
+        if fault is not None and not self._dropped:
             log.info("a link failed", link=self._slot.name, code=fault.code, reason=fault.message)
         code, message = (None, None) if fault is None else (fault.code, fault.message)
         self._to_connection(s.LinkEnded(link=self._slot.name, code=code, message=message))

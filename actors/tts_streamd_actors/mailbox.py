@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
 import msgspec
 import trio
@@ -23,7 +23,7 @@ import trio
 from tts_streamd_actors.question import ActorGoneError, Answer, Question, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import Generator
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -224,14 +224,15 @@ class Mailbox(Generic[M]):
             taken.append(delivery)
         return taken
 
-    async def __aiter__(self) -> AsyncIterator[Delivery[M]]:
+    def __aiter__(self) -> Self:
         """Receive until the mailbox is closed and empty."""
-        while True:
-            try:
-                delivery = await self.receive()
-            except trio.EndOfChannel:
-                return
-            yield delivery
+        return self
+
+    async def __anext__(self) -> Delivery[M]:
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
 
     @property
     def depth(self) -> int:

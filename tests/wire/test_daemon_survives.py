@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -135,7 +136,7 @@ def test_a_killed_daemon_takes_its_engine_with_it(fresh_dir):
 
         def gone():
             try:
-                return open(f"/proc/{engine}/stat").read().split()[2] == "Z"
+                return Path(f"/proc/{engine}/stat").read_text().split()[2] == "Z"
             except FileNotFoundError:
                 return True
 
