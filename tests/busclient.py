@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import msgpack
 import zmq
@@ -76,7 +76,7 @@ class Bus:
         self.other: list[dict[str, Any]] = []
         self.welcome = self.ask(op="hello", proto=[1, 0], client="tests/1") if hello else {}
 
-    def __enter__(self) -> Bus:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

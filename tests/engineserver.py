@@ -63,7 +63,10 @@ async def stream_input(address, voice_id="codepoint", *, headers=(), **query):
     text = "&".join(f"{name}={value}" for name, value in query.items())
     url = f"ws://{address}/v1/text-to-speech/{voice_id}/stream-input?{text}"
     async with open_websocket_url(url, extra_headers=list(headers)) as socket:
-        yield socket
+        try:
+            yield socket
+        finally:
+            await trio.aclose_forcefully(socket._stream)  # trio-websocket leaves it open where the server closed first
 
 
 async def say(socket, *messages):

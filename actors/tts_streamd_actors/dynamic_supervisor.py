@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import TypeAlias
 
@@ -150,7 +151,7 @@ class DynamicSupervisor:
             one = tenant.incarnation
             if one.state != "stopping":
                 self._expect(one, tenant.child.start_within_s + tenant.child.stop_within_s)
-            one.on_ready = lambda one=one: self._met(one)
+            one.on_ready = partial(self._met, one)
             await one.live()
             self._met(one)
             if not self._shall_live_again(tenant, one):

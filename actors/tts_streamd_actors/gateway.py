@@ -73,8 +73,7 @@ class Gateway:
         routing_id = frames[0].bytes
         session = self.door.sessions.get(routing_id)
         try:
-            if routing_id[:1] != b"\0":
-                raise Refusal("denied", "set no routing id: the daemon gives every connection its own")
+            _check_routing_id(routing_id)
             request = decode_request(
                 [frame.bytes for frame in frames[1:]], max_message_bytes=self.max_message_bytes
             )
@@ -152,3 +151,9 @@ class Gateway:
         while True:
             self.door.events.send_nowait([b"tick/", head])
             await trio.sleep(EVENTS_TICK_S)
+
+
+def _check_routing_id(routing_id: bytes) -> None:
+    """Libzmq's own begin with 0; two clients that set the same one would silently be taken for one."""
+    if routing_id[:1] != b"\0":
+        raise Refusal("denied", "set no routing id: the daemon gives every connection its own")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
+from msgspec import structs
 
 from tts_streamd_actors.outlet import RATE_HZ
 from tts_streamd_actors.slot import Slot, StreamSpec
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from tts_streamd_actors.voicebook import VoiceBook
     from tts_streamd_sockets.trio_zmq import Peer
 
-FEATURES = [
-    "open", "text", "speak", "close", "credit", "cancel", "ping", "status", "voices", "streams", "tap", "words", "events",
-]  # fmt: skip
+FEATURES = (
+    "open", "text", "speak", "close", "credit", "cancel",
+    "ping", "status", "voices", "streams", "tap", "words", "events",
+)  # fmt: skip
 """What works; an operation that is not here answers ``unknown_op``."""
 
 
@@ -84,7 +86,7 @@ class Reception:
             daemon=defaults.daemon,
             boot_id=self.door.boot_id,
             session=session.id,
-            features=FEATURES,
+            features=list(FEATURES),
             limits=defaults.limits,
             formats=list(available_formats()),
             rate_hz=RATE_HZ,
@@ -133,23 +135,30 @@ class Reception:
                 self._ok(session, request)
             case m.Cancel():
                 self._cancel(session, request)
+            case m.Voice():
+                raise TtsStreamdError(
+                    "unknown_op", "`voice` is not built yet: open another stream in the other voice"
+                )
+            case _:
+                self._tell(session, request)
+
+    def _tell(self, session: Session, request: m.AnyRequest) -> None:
+        """Requests about the daemon."""
+        match request:
             case m.Ping():
                 self.door.reply(session, m.Pong(rid=request.rid))
             case m.Voices():
                 voices = list(self.voices.voices.values())
-                self.door.reply(
-                    session, m.VoicesReply(rid=request.rid, voices=voices, default=self.voices.default)
-                )
+                reply = m.VoicesReply(rid=request.rid, voices=voices, default=self.voices.default)
+                self.door.reply(session, reply)
             case m.Streams():
                 self._streams(session, request)
             case m.Status():
-                self.door.reply(session, _with_rid(self.status(), request.rid))
+                self.door.reply(session, structs.replace(self.status(), rid=request.rid))
             case m.Tap():
                 self._tap(session, request)
-            case m.Voice():
-                raise TtsStreamdError("unknown_op", "`voice` is not built yet: open another stream in the other voice")
-            case m.Hello():
-                pass  # the gateway has answered it
+            case _:
+                pass  # `hello` again: the gateway has answered it
 
     def _ok(self, session: Session, request: m.Request) -> None:
         if request.rid is not None:
@@ -295,12 +304,6 @@ class Reception:
         session.tap = (request.actor or "") if request.on else None
         self.tapping()
         self.door.reply(session, m.Tapped(rid=request.rid, actor=request.actor, on=request.on))
-
-
-def _with_rid(status: m.StatusReply, rid: int | None) -> m.StatusReply:
-    return m.StatusReply(
-        **{name: getattr(status, name) for name in status.__struct_fields__ if name != "rid"}, rid=rid
-    )
 
 
 def _model(model: str) -> str:

@@ -56,7 +56,7 @@ class StreamSpec:
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One stream.  ``on_ready`` tells the gateway that there is something for the client, ``discard`` that it was the last."""
+    """One stream.  ``on_ready`` tells that there is something for the client, ``discard`` that it has it all."""
 
     spec: StreamSpec
     mailbox: Mailbox[StreamSignal]

@@ -12,7 +12,7 @@ import zmq
 from tts_streamd_sockets.trio_zmq import TrioSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 CONTROL_HWM = 200
@@ -39,7 +39,7 @@ ENGINE_BACKLOG = 128
 @contextmanager
 def open_sockets(
     control: Path, events: Path, *, heartbeat_ms: int
-) -> Iterator[tuple[TrioSocket, TrioSocket]]:
+) -> Generator[tuple[TrioSocket, TrioSocket]]:
     """Bind the ROUTER and the XPUB; they and their files go away at the end."""
     context = zmq.Context()
     try:
@@ -74,7 +74,7 @@ def _bind(sock: zmq.Socket[bytes], path: Path) -> None:
 
 
 @contextmanager
-def open_engine_listener(path: Path) -> Iterator[socket.socket]:
+def open_engine_listener(path: Path) -> Generator[socket.socket]:
     """The socket that the engine will accept on; connections wait in its backlog while there is no engine."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         old = os.umask(0o177)

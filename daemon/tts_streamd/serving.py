@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 import trio
-from tts_streamd_actors.supervisor import FatalError, RestartLimitError
 
 from tts_streamd.doors import open_engine_listener, open_sockets
 from tts_streamd.signals import watch_signals
 from tts_streamd.wiring import Daemon, Wrap, unwrapped
+from tts_streamd_actors.supervisor import FatalError, RestartLimitError, StuckChildError
 from tts_streamd_protocol import messages as m
 
 if TYPE_CHECKING:
@@ -77,18 +77,10 @@ async def _live(daemon: Daemon, ready: Callable[[], None], reload: Callable[[Con
             log.info("stopping", reason=reason)
             await _farewell(daemon, reason)
             nursery.cancel_scope.cancel()
-    except* (RestartLimitError, FatalError) as errors:
-        for error in _leaves(errors):
-            log.critical("giving up", error=str(error))
+    except* (RestartLimitError, FatalError, StuckChildError) as errors:
+        log.critical("giving up", error="; ".join(str(error) for error in errors.exceptions))
         status = 1
     return status
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
 
 
 def _reload(daemon: Daemon, reload: Callable[[Config], Config] | None) -> None:
@@ -103,7 +95,7 @@ async def _farewell(daemon: Daemon, reason: str) -> None:
     for session in tuple(door.sessions.values()):
         door.reply(session, m.Goodbye(in_ms=round(1000 * DRAIN_S), reason=reason))
     with trio.move_on_after(DRAIN_S):
-        while door.n_streams:
+        while door.n_streams:  # noqa: ASYNC110 - once in a daemon's life; an event for it would be kept all along
             await trio.sleep(POLL_S)
     for session in tuple(door.sessions.values()):
         for slot in tuple(session.streams.values()):
@@ -111,5 +103,5 @@ async def _farewell(daemon: Daemon, reason: str) -> None:
                 "shutting_down", "the daemon stops; open the stream again when it is back", retry_ms=1000
             )
     with trio.move_on_after(FLUSH_S):
-        while door.busy:
+        while door.busy:  # noqa: ASYNC110 - as above
             await trio.sleep(POLL_S)

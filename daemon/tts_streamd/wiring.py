@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 import trio
-from tts_streamd_actors.bus import Bus
-from tts_streamd_actors.supervisor import Child, DynamicSupervisor, Restart, Supervisor, TooManyChildrenError
 
 from tts_streamd_actors.buffering import Stream
+from tts_streamd_actors.bus import Bus
 from tts_streamd_actors.catalogue import Catalogue
 from tts_streamd_actors.connection import Connection, Links, LinkSlot
 from tts_streamd_actors.door import Door, Session
@@ -30,6 +29,7 @@ from tts_streamd_actors.gateway import Gateway
 from tts_streamd_actors.link import Endpoint, Link
 from tts_streamd_actors.reception import Defaults, Reception
 from tts_streamd_actors.slot import MAILBOX_BYTES, MAILBOX_CAPACITY, Slot, StreamSpec
+from tts_streamd_actors.supervisor import Child, DynamicSupervisor, Restart, Supervisor, TooManyChildrenError
 from tts_streamd_actors.voicebook import VoiceBook
 from tts_streamd_protocol import messages as m
 from tts_streamd_protocol import signals as s
@@ -284,7 +284,7 @@ class Daemon:
         return m.StatusReply(
             daemon=self._defaults().daemon,
             pid=os.getpid(),
-            uptime_ms=round(1000 * (trio.current_time() - self._started_s)),
+            uptime_ms=min(2**32 - 1, round(1000 * (trio.current_time() - self._started_s))),
             boot_id=self.door.boot_id,
             upstream=f"{self.config.endpoint.kind} {self.config.endpoint.ws_base}",
             sessions=len(self.door.sessions),

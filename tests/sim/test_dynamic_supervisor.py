@@ -386,3 +386,13 @@ async def test_a_storm_of_starts_stops_and_crashes_ends_with_nobody_left(autojum
     assert alive == {}
     assert len(ward.given_up) > 0
     assert ward.stuck == []
+
+
+async def test_a_child_that_stops_too_late_ends_the_tree_but_not_the_process(autojump_clock, nursery):
+    ward = Ward(stop_within_s=5)
+    ward.start_child(Child("late", stubborn(6), stop_within_s=2))
+    nursery.start_soon(stop_later, ward, "late")
+    with pytest.raises(StuckChildError, match="late"):
+        await ward.run(nothing)
+    assert trio.current_time() == 6
+    assert ward.stuck == []

@@ -8,8 +8,9 @@ import jiwer
 import numpy as np
 import pytest
 import soxr
-from busclient import Bus
 from pocketsphinx import Decoder
+
+from busclient import Bus
 
 SENTENCES = (
     "The boy was there when the sun rose.",

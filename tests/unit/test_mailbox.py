@@ -90,23 +90,23 @@ async def test_full_offer_refuses_and_queues_nothing_and_tell_waits():
     assert inbox.statistics().refused == 1
 
 
-async def test_a_cancelled_tell_has_queued_nothing_and_lets_the_next_one_in():
+async def test_a_cancelled_tell_has_queued_nothing_and_lets_the_next_one_in(nursery):
     inbox = box(1)
     inbox.offer(Number(0))
-    async with trio.open_nursery() as nursery:
-        with trio.CancelScope() as scope:
-            nursery.start_soon(cancelled_tell, scope, inbox)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(inbox.tell, Number(2))
-            await trio.testing.wait_all_tasks_blocked()
-        scope.cancel()
-        inbox.receive_nowait()
+    with trio.CancelScope() as scope:
+        nursery.start_soon(cancel_when_blocked, scope)
+        await inbox.tell(Number(1))
+    assert scope.cancelled_caught
+    nursery.start_soon(inbox.tell, Number(2))
+    await trio.testing.wait_all_tasks_blocked()
+    assert numbers(inbox.drain(10)) == [0]
+    await trio.testing.wait_all_tasks_blocked()
     assert numbers(inbox.drain(10)) == [2]
 
 
-async def cancelled_tell(_scope, inbox):
-    with trio.move_on_after(0):
-        await inbox.tell(Number(1))
+async def cancel_when_blocked(scope):
+    await trio.testing.wait_all_tasks_blocked()
+    scope.cancel()
 
 
 async def test_the_urgent_lane_is_read_first_and_has_its_own_bound():
@@ -171,19 +171,17 @@ def test_what_was_taken_in_comes_out_in_the_order_of_its_lane(offers, capacity):
 # -- receiving -----------------------------------------------------------------------------------------------
 
 
-async def test_receive_waits_and_a_cancelled_one_has_taken_nothing():
+async def test_receive_waits_and_a_cancelled_one_has_taken_nothing(nursery):
     inbox = box()
+    with trio.CancelScope() as scope:
+        nursery.start_soon(cancel_when_blocked, scope)
+        await inbox.receive()
+    assert scope.cancelled_caught
+    inbox.offer(Number(1))
     with trio.CancelScope() as scope:
         scope.cancel()
         await inbox.receive()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.testing.wait_all_tasks_blocked)
-        with trio.move_on_after(0):
-            await inbox.receive()
-        inbox.offer(Number(1))
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await inbox.receive()
+    assert scope.cancelled_caught
     assert numbers(inbox.drain(10)) == [1]
 
 

@@ -9,7 +9,25 @@ import pytest
 
 from busclient import Bus, BusError
 
-WORDS = "This stream goes on, word by word, while somebody else sends rubbish to the same daemon again and again.".split()
+WORDS = tuple(
+    [
+        "while",
+        "somebody",
+        "else",
+        "sends",
+        "rubbish",
+        "to",
+        "the",
+        "same",
+        "daemon,",
+        "this",
+        "one",
+        "goes",
+        "on",
+        "and",
+        "on.",
+    ]
+)
 
 
 def pack(**message):

@@ -6,7 +6,9 @@ import array
 import re
 import time
 
+import msgpack
 import pytest
+import zmq
 
 from busclient import Bus
 
@@ -149,9 +151,6 @@ def test_a_flush_is_spoken_at_once(bus):
 
 
 def test_observers_hear_shared_streams_and_only_those(daemon_dir, bus):
-    import msgpack
-    import zmq
-
     with zmq.Context() as context, context.socket(zmq.SUB) as sub:
         sub.linger = 0
         sub.connect(f"ipc://{daemon_dir}/events")

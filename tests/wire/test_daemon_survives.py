@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,9 +21,7 @@ TEXT = "Every actor may fail, and yet the people who listen shall hear each of t
 def plant(process, name):
     process.stdin.write(f"{name}\n".encode())
     process.stdin.flush()
-    while (line := process.stdout.readline().decode().split()) == ["ready"]:
-        pass
-    return line
+    return process.stdout.readline().decode().split()
 
 
 def actors(bus):
@@ -159,9 +159,6 @@ def test_sigterm_says_goodbye_and_ends_what_runs(fresh_dir):
 
 
 def test_a_directory_that_is_taken_is_named_with_its_holder(fresh_dir):
-    import subprocess
-    import sys
-
     with daemon_process(fresh_dir) as process:
         second = subprocess.run(
             [sys.executable, "-m", "tts_streamd", "--runtime-dir", str(fresh_dir)],

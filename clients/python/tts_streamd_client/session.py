@@ -178,15 +178,23 @@ class Session:
         if self.books.pop(book.sid, None) is not None and self.lost is None:
             self.outbox.append(self.encode(m.Cancel(sid=book.sid)))
 
-    def text(self, book: StreamBook, text: str, *, flush: bool = False) -> tuple[bytes, str]:
-        """The frame for as much of ``text`` as the daemon takes now, and the rest, which must wait for room.
+    def text(self, book: StreamBook, text: str, *, flush: bool = False) -> str:
+        """Send as much of ``text`` as the daemon takes now (to ``outbox``); the rest must wait for room.
 
-        Once the frame is sent, say so: ``book.sent``.  Every text carries its position, so that a resend is
-        safe.
+        Every text carries its position, so that a resend is safe.
         """
         n_cp = min(book.room_cp, self.max_text_cp)
         piece, rest = text[:n_cp], text[n_cp:]
-        return self.encode(m.Text(sid=book.sid, text=piece, cp=book.sent_cp, flush=flush and not rest)), rest
+        request = m.Text(sid=book.sid, text=piece, cp=book.sent_cp, flush=flush and not rest)
+        self.outbox.append(self.encode(request))
+        book.sent(piece)
+        return rest
+
+    def close_text(self, book: StreamBook) -> None:
+        """No more text will come."""
+        if not book.closed and not book.over:
+            self.outbox.append(self.encode(m.Close(sid=book.sid)))
+        book.closed = True
 
     def cancel(self, book: StreamBook, *, at: int | None = None) -> None:
         """Stop the stream at once; ``at``: samples really played.  Its ``end`` is still to come."""
@@ -288,7 +296,7 @@ class Session:
     # -- the daemon's life ---------------------------------------------------------------------------------
     @property
     def silent_at_s(self) -> float:
-        """When to give the daemon up if nothing arrives before: it ticks while a stream is open, and says when it stops."""
+        """When to give the daemon up if nothing arrives before: it ticks while streams are open."""
         if not self.books or self.welcome is None:
             return self._stops_at_s
         return min(self._heard_at_s + SILENT_HEARTBEATS * self.welcome.heartbeat_ms / 1000, self._stops_at_s)

@@ -48,7 +48,9 @@ PATIENCE_S = 50.0
 """The whole demonstration takes less than a minute, or has failed."""
 
 WARM_UP_S = 10.0
-"""How long our own daemon may take to connect upstream ahead of the first word."""
+"""How long our own daemon may take for the word that it says to itself."""
+
+WARM_UP_TEXT = "Hello."
 
 PIECE_OPS = frozenset({"speak_piece"})
 
@@ -110,7 +112,7 @@ def run_demo(options: DemoOptions) -> None:
     """Run it, draw it, and fail unless there was speech."""
     directory = private_daemon() if options.runtime_dir is None else nullcontext(options.runtime_dir)
     if not options.as_json and options.runtime_dir is None:
-        sys.stderr.write("Starting a daemon of our own ...\n")
+        sys.stderr.write("Starting a daemon of our own; it says one word to itself first, to load the voice ...\n")
     with ExitStack() as undo:
         file = open_sound_file(options.out)
         undo.callback(file.abandon)
@@ -138,13 +140,11 @@ def _perform(runtime_dir: Path, file: SoundFile, options: DemoOptions) -> Record
 
 
 def _warm_up(client: Client) -> None:
-    """Our daemon was started this moment: let it connect ahead, as a daemon that runs has done long ago."""
+    """Our daemon was started this moment: its engine loads the voice with the first word that it says."""
     limit_s = time.monotonic() + WARM_UP_S
-    while time.monotonic() < limit_s:
-        links = client.status().details.get("links")
-        if not isinstance(links, dict) or "warm" not in links or links["warm"]:
-            return
-        time.sleep(0.05)
+    with client.speak(WARM_UP_TEXT, cache=False, pace="eager") as stream:
+        while stream.end is None and time.monotonic() < limit_s:
+            stream.next_event(limit_s - time.monotonic())
 
 
 def _player(rate_hz: int) -> Player | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_PHONEMES = 400
 """Of one run; the model's own limit is 510."""
 _NOT_SOUNDING = frozenset(';:,.!?—…"()“” ˈˌ')
+_ENDLESS_NUMBER = re.compile(r"\d(?:,?\d){15,}")
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)(?=\d)")
 _SCRIPT_EDGE = re.compile(r"(?<=[^\W\d_])(?=[^\W\d_])")
 
 # words that the rules would read as abbreviations ("I said number.") even where they end a sentence: a blank
@@ -66,7 +68,7 @@ class Reader:
 
     def read(self, sentence: str) -> list[Run]:
         """The runs of one sentence; none if it has nothing to say (only punctuation)."""
-        separated = separate_scripts(_ORDINARY_LAST_WORD.sub(r"\1 \2", sentence))
+        separated = spaced(_ORDINARY_LAST_WORD.sub(r"\1 \2", sentence))
         text = self._normalise(separated)
         to_separated, to_source = word_ramp(text, separated), _separation(separated, sentence)
         runs, builder, at = list[Run](), _RunBuilder(self._ids), 0
@@ -128,11 +130,15 @@ def _is_latin(character: str) -> bool:
     return ord(character) < 0x250 or 0x1E00 <= ord(character) < 0x1F00  # noqa: PLR2004 -- Unicode's Latin blocks
 
 
-def separate_scripts(text: str) -> str:
-    """Put a blank where a Latin letter meets another script's, else the whole word would count as Latin."""
-    return _SCRIPT_EDGE.sub(
+def spaced(text: str) -> str:
+    """Put blanks where a Latin letter meets another script's, and between the digits of endless numbers.
+
+    Else the whole word would count as Latin; and the rules have no name for a number of more than 15 digits.
+    """
+    text = _SCRIPT_EDGE.sub(
         lambda edge: " " if _is_latin(text[edge.start() - 1]) != _is_latin(text[edge.start()]) else "", text
     )
+    return _ENDLESS_NUMBER.sub(lambda number: _BETWEEN_DIGITS.sub(" ", number.group()), text)
 
 
 def _separation(separated: str, source: str) -> Ramp:

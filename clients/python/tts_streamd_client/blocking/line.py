@@ -39,14 +39,12 @@ class Line:
             SessionLostError: the daemon is gone.
         """
         self.flush()
-        self.session.check()
         silent_s = self.session.silent_at_s - time.monotonic()
         readable = self._poll(max(0.0, min(timeout_s, silent_s)), fds)
         if self._socket in readable:
             self._take_all()
         elif time.monotonic() >= self.session.silent_at_s:
             self.session.lose("the daemon has fallen silent")
-        self.session.check()
         self.flush()
         return {ready for ready in readable if isinstance(ready, int)}
 
@@ -77,18 +75,25 @@ class Line:
 
     # -- sending -------------------------------------------------------------------------------------------
     def send(self, frame: bytes) -> None:
-        """Hand one message to the socket; only a daemon that takes nothing for ``timeout_s`` delays this."""
+        """Send one message behind those that wait already."""
+        self.session.outbox.append(frame)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits; only a daemon that takes nothing for ``timeout_s`` delays this.
+
+        Raises:
+            SessionLostError: it took nothing.
+        """
         self.session.check()
+        outbox = self.session.outbox
         try:
-            self._socket.send(frame)
+            while outbox:
+                self._socket.send(outbox[0])
+                outbox.popleft()
         except zmq.Again:
             self.session.lose("the daemon takes no messages")
             self.session.check()
-
-    def flush(self) -> None:
-        """Send what the session has to say by itself: credit given back, streams cancelled."""
-        while self.session.outbox:
-            self.send(self.session.outbox.popleft())
 
     def flush_nowait(self) -> None:
         """As ``flush``, but what a full socket does not take waits for the next one."""

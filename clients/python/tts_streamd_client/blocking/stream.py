@@ -68,10 +68,9 @@ class Stream:
         while text or flush:
             self._line.until(lambda: book.over or book.room_cp, timeout_s=timeout_s, what="text")
             book.check_open()
-            frame, rest = self._session.text(book, text, flush=flush)
-            self._line.send(frame)
-            book.sent(text[: len(text) - len(rest)])
-            text, flush = rest, flush and bool(rest)
+            text = self._session.text(book, text, flush=flush)
+            flush = flush and bool(text)
+            self._line.flush()
         self._line.step()
 
     def set_voice(self, voice: str, settings: m.VoiceSettings | None = None) -> None:
@@ -89,9 +88,8 @@ class Stream:
 
     def close_text(self) -> None:
         """No more text: the rest is spoken, then the stream ends.  Twice is fine."""
-        if not self._book.closed and not self._book.over:
-            self._line.send(self._session.encode(m.Close(sid=self.sid)))
-        self._book.closed = True
+        self._session.close_text(self._book)
+        self._line.flush()
 
     # -- speech --------------------------------------------------------------------------------------------
     def next_event(self, timeout_s: float = inf) -> Event | None:

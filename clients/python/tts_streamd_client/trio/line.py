@@ -32,6 +32,7 @@ class Line:
         self._socket = socket
         self._reading: trio.CancelScope | None = None
         self._others = trio.lowlevel.ParkingLot()
+        self._sending = trio.Lock()
 
     # -- waiting -------------------------------------------------------------------------------------------
     async def until(self, ready: Callable[[], object], *, timeout_s: float, what: str) -> None:
@@ -55,7 +56,6 @@ class Line:
             SessionLostError: the daemon is gone.
         """
         await self.flush()
-        self.session.check()
         if self._reading is None:
             await self._read()
         else:
@@ -79,34 +79,38 @@ class Line:
 
     # -- sending -------------------------------------------------------------------------------------------
     async def send(self, frame: bytes) -> None:
-        """Hand one message to the socket; cancelled, it was not sent.
+        """Send one message behind those that wait already; cancelled while it waits, it is sent later."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.session.outbox.append(frame)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Send what waits, in order; always a checkpoint.
 
         Raises:
             SessionLostError: the daemon took nothing for ``timeout_s``.
         """
+        await trio.lowlevel.checkpoint()
         self.session.check()
-        with trio.move_on_after(self.timeout_s) as patience:
-            await self._socket.send([frame])
-        if patience.cancelled_caught:
-            self.session.lose("the daemon takes no messages")
-            self.session.check()
+        self.flush_nowait()
+        async with self._sending:
+            while self.session.outbox:
+                await self._send_first()
         if self._reading is not None:  # a stream that was just opened makes it listen for ticks
             self._reading.deadline = self.session.silent_at_s
 
-    async def flush(self) -> None:
-        """Send what the session has to say by itself: credit given back, streams cancelled."""
-        self.flush_nowait()
-        while self.session.outbox:
-            frame, sent = self.session.outbox.popleft(), False
-            try:
-                await self.send(frame)
-                sent = True
-            finally:
-                if not sent:
-                    self.session.outbox.appendleft(frame)
+    async def _send_first(self) -> None:
+        with trio.move_on_after(self.timeout_s) as patience:
+            await self._socket.send([self.session.outbox[0]])
+            self.session.outbox.popleft()
+        if patience.cancelled_caught:
+            self.session.lose("the daemon takes no messages")
+            self.session.check()
 
     def flush_nowait(self) -> None:
         """Send what can be sent at once, without a checkpoint; the rest waits for the next ``flush``."""
+        if self._sending.locked():
+            return  # somebody waits with the first of them: nothing may overtake it
         while self.session.outbox and self._socket.send_nowait([self.session.outbox[0]]):
             self.session.outbox.popleft()
 

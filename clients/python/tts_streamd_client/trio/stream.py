@@ -71,10 +71,9 @@ class Stream:
             while text or flush:
                 await self._line.until(lambda: book.over or book.room_cp, timeout_s=timeout_s, what="text")
                 book.check_open()
-                frame, rest = self._session.text(book, text, flush=flush)
-                await self._line.send(frame)
-                book.sent(text[: len(text) - len(rest)])
-                text, flush = rest, flush and bool(rest)
+                text = self._session.text(book, text, flush=flush)
+                flush = flush and bool(text)
+                await self._line.flush()
 
     async def set_voice(self, voice: str, settings: m.VoiceSettings | None = None) -> None:
         """Text from here on in another voice; if it is refused, the old one stays.
@@ -93,9 +92,8 @@ class Stream:
     async def aclose_text(self) -> None:
         """No more text: the rest is spoken, then the stream ends.  Twice is fine."""
         async with self._sending:
-            if not self._book.closed and not self._book.over:
-                await self._line.send(self._session.encode(m.Close(sid=self.sid)))
-            self._book.closed = True
+            self._session.close_text(self._book)
+            await self._line.flush()
 
     # -- speech --------------------------------------------------------------------------------------------
     def __aiter__(self) -> Self:
