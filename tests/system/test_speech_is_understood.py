@@ -13,18 +13,23 @@ from pocketsphinx import Decoder
 from busclient import Bus
 
 SENTENCES = (
-    "The boy was there when the sun rose.",
-    "A rod is used to catch pink salmon.",
-    "The source of the huge river is the clear spring.",
-    "Kick the ball straight and follow through.",
-    "Help the woman get back to her feet.",
-    "A pot of tea helps to pass the evening.",
-    "Smoky fires lack flame and heat.",
-    "The soft cushion broke the man's fall.",
-    "The salt breeze came across from the sea.",
-    "The girl at the booth sold fifty bonds.",
+    "The quick brown fox jumps over the lazy dog.",
+    "We will meet again in the morning after breakfast.",
+    "She sells fresh bread and butter at the market.",
+    "This is a simple test of the speaking voice.",
+    "Please close the door when you leave the house.",
+    "The weather was warm and the children played outside.",
+    "My father bought a new car last week.",
+    "They walked along the river until it was dark.",
+    "It is time to go home and have dinner.",
+    "Good morning everyone and welcome to the show.",
+    "The train leaves the station at nine in the evening.",
+    "There is nothing better than a good book and a cup of tea.",
+    "He asked me to write a letter to my brother.",
+    "I would like to know what you think about it.",
+    "People often forget how important water is.",
 )
-"""The Harvard sentences (IEEE, 1969), lists one and two: everyday words, phonetically balanced."""
+"""Everyday sentences without numerals: the recogniser's own vocabulary and grammar shall not decide."""
 
 WIDEBAND_LIMIT, TELEPHONE_LIMIT = 0.15, 0.35
 

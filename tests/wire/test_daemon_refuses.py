@@ -9,25 +9,7 @@ import pytest
 
 from busclient import Bus, BusError
 
-WORDS = tuple(
-    [
-        "while",
-        "somebody",
-        "else",
-        "sends",
-        "rubbish",
-        "to",
-        "the",
-        "same",
-        "daemon,",
-        "this",
-        "one",
-        "goes",
-        "on",
-        "and",
-        "on.",
-    ]
-)
+WORDS = ("while", "somebody", "else", "sends", "rubbish,", "this", "one", "goes", "on", "and", "on.")
 
 
 def pack(**message):

@@ -246,4 +246,4 @@ def demo(
 
 def main() -> None:
     """Run the command; every way out is a status and at most one line."""
-    app()
+    app(prog_name="tts-streamctl")

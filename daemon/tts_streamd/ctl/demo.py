@@ -112,7 +112,9 @@ def run_demo(options: DemoOptions) -> None:
     """Run it, draw it, and fail unless there was speech."""
     directory = private_daemon() if options.runtime_dir is None else nullcontext(options.runtime_dir)
     if not options.as_json and options.runtime_dir is None:
-        sys.stderr.write("Starting a daemon of our own; it says one word to itself first, to load the voice ...\n")
+        sys.stderr.write(
+            "Starting a daemon of our own; it says one word to itself first, to load the voice ...\n"
+        )
     with ExitStack() as undo:
         file = open_sound_file(options.out)
         undo.callback(file.abandon)

@@ -39,6 +39,7 @@ class Scene(StrEnum):
     REBORN = "reborn"  # ticks with another boot_id
     SLOW_ACKS = "slow-acks"  # text is taken at 100 code points a tick only
     FAILING = "failing"  # every stream ends ``failed``
+    TAPPED = "tapped"  # two actors' messages follow upon ``tap``, without any stream
     MUTE = "mute"  # no request but ``hello`` is ever answered
 
 
@@ -155,6 +156,13 @@ class Script:
     def _on_tap(self, request: Head) -> Iterator[Message]:
         self.tapping = bool(request.get("on", True))
         yield self._head("tapped", rid=request.get("rid"), on=self.tapping), None
+        if self.tapping and self.scene is Scene.TAPPED:
+            yield self._tapped(0, "one", 0)
+            yield self._tapped(3, " two", 100)
+
+    def _tapped(self, cp: int, text: str, t_ms: int) -> Message:
+        piece = {"op": "speak_piece", "route": 1, "cp_start": cp, "cp_end": cp + len(text), "text": text}
+        return self._head("tapped", actor="link-1", t_ms=t_ms, message=piece, payload_bytes=0), None
 
     # -- streams -------------------------------------------------------------------------------------------
     def _on_open(self, request: Head) -> Iterator[Message]:
@@ -272,14 +280,7 @@ class Script:
         end_cp = stream.spoken_cp + len(unit)
         start_ms = 1000 * stream.at // RATE_HZ
         if self.tapping:
-            piece = {
-                "op": "speak_piece",
-                "route": 1,
-                "cp_start": stream.spoken_cp,
-                "cp_end": end_cp,
-                "text": unit,
-            }
-            yield self._head("tapped", actor="link-1", t_ms=start_ms, message=piece, payload_bytes=0), None
+            yield self._tapped(stream.spoken_cp, unit, start_ms)
         if self.scene is Scene.UNKNOWN:
             yield self._head("weather", sky="blue"), None
         word = [unit.strip(), start_ms, start_ms + 100, start_cp, end_cp]
