@@ -66,7 +66,9 @@ async def stream_input(address, voice_id="codepoint", *, headers=(), **query):
         try:
             yield socket
         finally:
-            await trio.aclose_forcefully(socket._stream)  # trio-websocket leaves it open where the server closed first
+            await trio.aclose_forcefully(
+                socket._stream
+            )  # trio-websocket leaves it open where the server closed first
 
 
 async def say(socket, *messages):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import secrets
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -198,10 +199,11 @@ def _segments(text: str, settings: VoiceSettings) -> Iterator[Segment]:
 async def _body(request: Request) -> dict[str, Any]:
     raw = bytearray()
     with trio.move_on_after(BODY_DEADLINE_S) as deadline:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > MAX_BODY_BYTES:
-                raise errors.body_too_large(MAX_BODY_BYTES)
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                raw += chunk
+                if len(raw) > MAX_BODY_BYTES:
+                    raise errors.body_too_large(MAX_BODY_BYTES)
     try:
         body = None if deadline.cancelled_caught else json.loads(raw)
     except (ValueError, RecursionError):

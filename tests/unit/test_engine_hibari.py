@@ -171,7 +171,9 @@ def test_the_pinned_tensor_is_in_the_model_and_others_are_not():
         only_output(model, "/Nothing")
 
 
-@pytest.mark.parametrize("junk", [b"", b"\x08\x01", b"\x3f", b"\xff\xff", b"\x3d\0\0\0\0", b"\x39" + bytes(8)])
+@pytest.mark.parametrize(
+    "junk", [b"", b"\x08\x01", b"\x3f", b"\xff\xff", b"\x3d\0\0\0\0", b"\x39" + bytes(8)]
+)
 def test_what_is_no_model_is_refused(junk):
     with pytest.raises(GraphError):
         only_output(junk, DURATIONS)

@@ -5,14 +5,20 @@ from functools import partial
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tts_streamd_audio.encoders import open_encoder
 from tts_streamd_audio.formats import parse_format
-
 from tts_streamd_engine.alignment import Alignment, joined
 from tts_streamd_engine.frames import MAX_REASON_BYTES, close_reason
 from tts_streamd_engine.rendering import MAX_AUDIO_BYTES, Segment, render
 from tts_streamd_engine.voices.codepoint import CodepointVoice, decode
-from tts_streamd_engine.voices.interface import BYTES_PER_MS, SAMPLES_PER_MS, Utterance, VoiceSettings, silence
+from tts_streamd_engine.voices.interface import (
+    BYTES_PER_MS,
+    SAMPLES_PER_MS,
+    Utterance,
+    VoiceSettings,
+    silence,
+)
 
 
 class Uneven:

@@ -32,8 +32,15 @@ def test_defaults_of_a_socket_are_the_service_s():
 
 
 def test_a_socket_s_parameters_are_read():
-    asked = {"sync_alignment": "true", "auto_mode": "TRUE", "inactivity_timeout": "180", "output_format": "ulaw_8000"}
-    query = parse_stream_query({**asked, "single_use_token": "t", "authorization": "a", "model_id": "eleven_flash_v2"})
+    asked = {
+        "sync_alignment": "true",
+        "auto_mode": "TRUE",
+        "inactivity_timeout": "180",
+        "output_format": "ulaw_8000",
+    }
+    query = parse_stream_query(
+        {**asked, "single_use_token": "t", "authorization": "a", "model_id": "eleven_flash_v2"}
+    )
     assert query.sync_alignment
     assert query.auto_mode
     assert (query.inactivity_s, query.fmt.name, query.credentials) == (180.0, "ulaw_8000", ("a", "t"))

@@ -23,7 +23,9 @@ def texts(orders):
 
 
 words = st.text(alphabet="ab. é日🙂\n", min_size=1, max_size=80).filter(str.strip)
-controls = st.fixed_dictionaries({}, optional={"flush": st.booleans(), "try_trigger_generation": st.booleans()})
+controls = st.fixed_dictionaries(
+    {}, optional={"flush": st.booleans(), "try_trigger_generation": st.booleans()}
+)
 
 
 @given(st.lists(st.tuples(words, controls), max_size=30), st.booleans())
@@ -150,7 +152,9 @@ def test_settings_after_a_first_message_without_any_are_refused():
         send(session, {"text": "x", "voice_settings": {"speed": 1.0}})
 
 
-@pytest.mark.parametrize("settings", [{"speed": 0.69}, {"speed": 1.21}, {"speed": "1"}, {"speed": True}, [1], "x"])
+@pytest.mark.parametrize(
+    "settings", [{"speed": 0.69}, {"speed": 1.21}, {"speed": "1"}, {"speed": True}, [1], "x"]
+)
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ProtocolError):
         send(Session(), {"text": " ", "voice_settings": settings})
@@ -172,7 +176,9 @@ def test_text_may_be_missing_only_at_first_or_with_a_flush():
 
 def test_credentials_are_taken_in_any_spelling_and_from_the_first_message_only():
     session = Session()
-    send(session, {"text": " ", "xi_api_key": "a", "xi-api-key": "b", "authorization": "Bearer c", "other": 1})
+    send(
+        session, {"text": " ", "xi_api_key": "a", "xi-api-key": "b", "authorization": "Bearer c", "other": 1}
+    )
     send(session, {"text": " ", "xi_api_key": "z"})
     assert session.credentials == ["a", "b", "Bearer c"]
 

@@ -60,7 +60,15 @@ def test_a_long_sentence_is_cut_at_a_clause_then_at_a_blank_then_anywhere():
 
 @pytest.mark.parametrize(
     ("text", "pause_ms"),
-    [("End. ", 350), ("End?” ", 350), ("So, ", 150), ("So: ", 250), ("so ", 30), ("A line\n", 350), ("P.\n\n", 600)],
+    [
+        ("End. ", 350),
+        ("End?” ", 350),
+        ("So, ", 150),
+        ("So: ", 250),
+        ("so ", 30),
+        ("A line\n", 350),
+        ("P.\n\n", 600),
+    ],
 )
 def test_the_pause_follows_the_punctuation(text, pause_ms):
     assert split_sentences(text)[-1].pause_ms == pause_ms

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 import time
 
 import pytest
@@ -237,7 +238,8 @@ def test_scene_restarted_daemon(tmp_path):
 
 
 def test_scene_new_boot_id(tmp_path):
-    with scripted(tmp_path, Scene.REBORN), connect(tmp_path) as client, client.open() as stream:
+    with scripted(tmp_path, Scene.REBORN), connect(tmp_path) as client:
+        stream = client.open()
         with pytest.raises(SessionLostError, match="started anew"):
             list(stream)
 
@@ -256,7 +258,7 @@ def test_scene_slow_credit(tmp_path):
 def test_scene_slow_acks(tmp_path):
     text = "word " * 100
     with scripted(tmp_path, Scene.SLOW_ACKS, text_window=100) as daemon, connect(tmp_path) as client:
-        stream = client.speak(text) if False else client.open()
+        stream = client.open()
         stream.send(text)
         stream.close_text()
         assert stream.collect().end.chars == 500
@@ -312,8 +314,6 @@ def test_a_stale_socket_of_the_user_does_not_hide_the_next_place(tmp_path, monke
 
 def test_a_daemon_that_is_just_starting_is_waited_for(tmp_path):
     late = ScriptedDaemon(tmp_path)
-    import threading
-
     timer = threading.Timer(0.3, late.__enter__)
     timer.start()
     try:

@@ -42,8 +42,7 @@ async def test_one_task_sends_while_another_hears(daemon):
     events = []
 
     async def hear(stream):
-        async for event in stream:
-            events.append(event)
+        events.extend([event async for event in stream])
 
     async with open_client(daemon.runtime_dir) as client, trio.open_nursery() as nursery:
         stream = await client.open(schedule="speed")
@@ -135,7 +134,7 @@ async def test_a_cancelled_open_leaves_no_stream(tmp_path):
             with trio.move_on_after(0.05):
                 await client.open()
             assert client.statistics().streams_open == 0
-        while "cancel" not in ops(daemon):
+        while "cancel" not in ops(daemon):  # noqa: ASYNC110 - the daemon is a thread
             await trio.sleep(0.01)
 
 

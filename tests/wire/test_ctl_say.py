@@ -81,7 +81,7 @@ def test_a_character_cut_in_two_by_the_pipe_stays_whole(daemon, tmp_path):
     ctl.stdin.write(b"one " + euro[:2])
     ctl.stdin.flush()
     time.sleep(0.3)
-    out, err = ctl.communicate(euro[2:] + b"two", timeout=10)
+    _, err = ctl.communicate(euro[2:] + b"two", timeout=10)
     assert (ctl.returncode, err) == (0, b"")
     assert "".join(texts(daemon)) == "one € two"
 

@@ -19,7 +19,12 @@ LONG = json.dumps({"text": "This sentence is said again and again and again. " *
 @contextmanager
 def process(*arguments, **more):
     started = subprocess.Popen(
-        [*COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+        [*COMMAND, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
     )
     try:
         yield started
@@ -36,7 +41,9 @@ def address(engine):
 
 def speak(url, content=LONG, voice="EXAVITQu4vr4xnSDxMaL"):
     request = urllib.request.Request(
-        f"{url}/v1/text-to-speech/{voice}/stream?output_format=pcm_24000", content, {"content-type": "application/json"}
+        f"{url}/v1/text-to-speech/{voice}/stream?output_format=pcm_24000",
+        content,
+        {"content-type": "application/json"},
     )
     return urllib.request.urlopen(request, timeout=40)
 
@@ -82,7 +89,9 @@ def test_the_end_of_its_standard_input_ends_it_while_it_speaks(family, tmp_path)
 def test_a_taken_port_is_one_line_and_status_1():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = subprocess.run([*COMMAND, "--port", str(port)], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            [*COMMAND, "--port", str(port)], capture_output=True, text=True, timeout=20, check=False
+        )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"tts-streamd-engine: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 

@@ -101,7 +101,13 @@ async def test_lone_surrogates_do_no_harm(address):
 
 @pytest.mark.parametrize(
     ("name", "bytes_per_s"),
-    [("pcm_8000", 16_000), ("pcm_48000", 96_000), ("ulaw_8000", 8_000), ("mp3_44100", 16_000), ("opus_48000_32", 4_000)],
+    [
+        ("pcm_8000", 16_000),
+        ("pcm_48000", 96_000),
+        ("ulaw_8000", 8_000),
+        ("mp3_44100", 16_000),
+        ("opus_48000_32", 4_000),
+    ],
 )
 async def test_formats_last_as_long_as_their_timing_says(address, name, bytes_per_s):
     async with stream_input(address, output_format=name) as socket:
@@ -110,7 +116,9 @@ async def test_formats_last_as_long_as_their_timing_says(address, name, bytes_pe
     alignment = heard.frames[0]["alignment"]
     seconds = (alignment["charStartTimesMs"][-1] + alignment["charDurationsMs"][-1]) / 1000
     assert seconds == 3.0
-    assert len(heard.audio) == pytest.approx(bytes_per_s * seconds, rel=0.3 if "_" in name[3:] else 0.01, abs=3000)
+    assert len(heard.audio) == pytest.approx(
+        bytes_per_s * seconds, rel=0.3 if "_" in name[3:] else 0.01, abs=3000
+    )
     assert heard.code == 1000
 
 
@@ -119,7 +127,11 @@ async def test_formats_last_as_long_as_their_timing_says(address, name, bytes_pe
     [
         (["{"], "invalid_input_message", "Could not parse"),
         (['{"text":1}'], "invalid_input_message", "Could not parse"),
-        (['{"text":" "}', '{"text":"x","voice_settings":{"speed":1}}'], "invalid_voice_settings", "voice_settings"),
+        (
+            ['{"text":" "}', '{"text":"x","voice_settings":{"speed":1}}'],
+            "invalid_voice_settings",
+            "voice_settings",
+        ),
         (
             ['{"text":" ","generation_config":{"chunk_length_schedule":[1]}}'],
             "invalid_chunk_length_schedule",
@@ -150,7 +162,11 @@ async def test_an_unknown_voice_is_told_after_the_first_message(address):
         await say(socket, " ", "later messages are ignored")
         heard = await hear(socket)
     assert heard.frames == [
-        {"message": "A voice with voice_id nobody does not exist.", "error": "voice_id_does_not_exist", "code": 1008}
+        {
+            "message": "A voice with voice_id nobody does not exist.",
+            "error": "voice_id_does_not_exist",
+            "code": 1008,
+        }
     ]
     assert (heard.code, heard.reason) == (1008, "A voice with voice_id nobody does not exist.")
 

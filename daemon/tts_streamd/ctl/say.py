@@ -118,7 +118,7 @@ def _tell(end: End, words: list[Word], stream: Stream, options: SayOptions) -> N
         )  # fmt: skip
     if end.reason != "done":
         raise CommandError(f"the stream was {end.reason} by somebody else before all was said", FAILED)
-    if end.chars == end.source.silent and not end.samples:
+    if not end.samples:
         sys.stderr.write("tts-streamctl: the text was blank: nothing to say\n")
 
 

@@ -59,7 +59,9 @@ def word_ramp(rewritten: str, source: str) -> Ramp:
                 points += [(word.start(), origin.start()), (word.end(), origin.end())]
         elif kind == "replace":
             points += [(new[n0].start(), old[s0].start()), (new[n1 - 1].end(), old[s1 - 1].end())]
-    if points[-1][0] < len(rewritten):  # else the end of the last word is there: blanks behind it are not its own
+    if points[-1][0] < len(
+        rewritten
+    ):  # else the end of the last word is there: blanks behind it are not its own
         points.append((len(rewritten), len(source)))
     return Ramp(points)
 

@@ -312,7 +312,8 @@ class Script:
         chars, spoken = len(stream.text) - start, stream.spoken_cp - start
         heard = start + len(stream.text[start : stream.spoken_cp].rstrip())
         stamps = {"accepted": 1, "cut": 2, "sent": 2, "first_frame": 3, "delivered": 4}
-        source = {"live": spoken, "cache": 0, "fallback": 0, "silent": 0}
+        live = spoken if stream.at else 0
+        source = {"live": live, "cache": 0, "fallback": 0, "silent": spoken - live}
         head = self._report(
             stream, "end", reason=reason, chars=chars, samples=stream.at, heard_cp=heard, skipped=[],
             ttfa_ms=3 if stream.at else None, stamps_ms=stamps, source=source, sent=spoken, error=error,
