@@ -52,8 +52,8 @@ CONNECTION_MAILBOX = 1024
 LINK_MAILBOX = 256
 """Pieces that may wait for one socket: a stream has seldom more than two under way."""
 
-MAX_LINKS = 600
-"""Every stream may have a link, some one more that is ending, and one is kept warm."""
+MAX_CHILDREN = 100_000
+"""The most that `streams.max_total` may be told: the gateway keeps that bound, and every stream has a link or two."""
 
 STOP_S = 5.0
 """The whole ordered stop; systemd's own deadline is far above it."""
@@ -91,9 +91,11 @@ class Daemon:
         self.door = Door(*sockets, boot_id=secrets.token_hex(8))
         self.voices = self._voice_book()
         self.streams = DynamicSupervisor(
-            "streams", max_children=config.streams.max_total + 8, on_give_up=self._stream_given_up
+            "streams", max_children=MAX_CHILDREN, on_give_up=self._stream_given_up
         )
-        self.link_actors = DynamicSupervisor("links", max_children=MAX_LINKS, on_give_up=self._link_given_up)
+        self.link_actors = DynamicSupervisor(
+            "links", max_children=MAX_CHILDREN, on_give_up=self._link_given_up
+        )
         self.links = Links(self._new_link, self._start_link, self._close_link, self._to_stream)
         self._connection_box = self.bus.create("connection", s.ConnectionSignal, CONNECTION_MAILBOX)
         self.engine = None if engine_listener is None else Engine(engine_listener.fileno(), os.environ)

@@ -34,8 +34,8 @@ def certificates(tmp_path_factory):
     server = authority.issue_cert("127.0.0.1", "localhost")
     authority.cert_pem.write_to_path(str(directory / "ca.pem"))
     server.private_key_pem.write_to_path(str(directory / "key.pem"))
-    with open(directory / "cert.pem", "wb") as chain:
-        chain.write(b"".join(blob.bytes() for blob in server.cert_chain_pems))
+    chain = b"".join(blob.bytes() for blob in server.cert_chain_pems)
+    (directory / "cert.pem").write_bytes(chain)
     return directory
 
 

@@ -68,8 +68,8 @@ def test_a_layer_touches_only_its_own_keys(tmp_path):
 
 
 def test_without_xdg_the_file_under_home_counts(tmp_path):
-    written(tmp_path / ".config/tts-streamd/config.toml", "[engine]\nwarm = true\n")
-    assert load(environ={"HOME": str(tmp_path)}).engine.warm
+    written(tmp_path / ".config/tts-streamd/config.toml", "[gateway]\nshare_default = true\n")
+    assert load(environ={"HOME": str(tmp_path)}).gateway.share_default
 
 
 def test_an_empty_variable_is_not_set():
@@ -98,7 +98,7 @@ def test_a_schedule_can_be_given_as_a_list(tmp_path):
         ("TTS_STREAMD_UPSTREAM_INACTIVITY_TIMEOUT_S", "181", "a whole number from 20 to 180"),
         ("TTS_STREAMD_STREAMS_SCHEDULE", "50,501", "each a whole number from 50 to 500"),
         ("TTS_STREAMD_STREAMS_SCHEDULE", "hasty", "aggressive"),
-        ("TTS_STREAMD_ENGINE_WARM", "maybe", "true or false"),
+        ("TTS_STREAMD_GATEWAY_SHARE_DEFAULT", "maybe", "true or false"),
         ("TTS_STREAMD_VOICE_SPEED", "fast", "a number from 0.7 to 1.2"),
         ("TTS_STREAMD_LOG_LEVEL", "loud", "one of"),
     ],
@@ -301,12 +301,12 @@ def test_the_explanation_is_itself_a_configuration(tmp_path):
     environ = {
         "TTS_STREAMD_VOICE_DEFAULT": 'a "quoted" \\ name',
         "TTS_STREAMD_STREAMS_SCHEDULE": "50,60",
-        "TTS_STREAMD_ENGINE_WARM": "true",
+        "TTS_STREAMD_GATEWAY_SHARE_DEFAULT": "true",
         "TTS_STREAMD_RUNTIME_DIR": "/tmp/x",
     }
     config = load(environ=environ)
     text = explain(config)
-    assert "environment TTS_STREAMD_ENGINE_WARM" in text
+    assert "environment TTS_STREAMD_GATEWAY_SHARE_DEFAULT" in text
     again = load(config_file=written(tmp_path / "c.toml", text))
     assert {key: again.value(key) for key in KEYS} == {key: config.value(key) for key in KEYS}
 
@@ -336,9 +336,9 @@ def test_a_reload_of_nothing_new_changes_nothing():
 
 
 def test_a_change_that_needs_a_restart_is_named_at_every_reload():
-    first = reload(load(), load(environ={"TTS_STREAMD_ENGINE_WARM": "1"}))
-    second = reload(first.config, load(environ={"TTS_STREAMD_ENGINE_WARM": "1"}))
-    assert first.needs_restart == second.needs_restart == ("engine.warm",)
+    first = reload(load(), load(environ={"TTS_STREAMD_GATEWAY_SHARE_DEFAULT": "1"}))
+    second = reload(first.config, load(environ={"TTS_STREAMD_GATEWAY_SHARE_DEFAULT": "1"}))
+    assert first.needs_restart == second.needs_restart == ("gateway.share_default",)
 
 
 def test_only_known_keys_are_reloadable():

@@ -2,6 +2,7 @@
 
 import array
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,8 +164,7 @@ def test_the_small_duration_network_agrees_with_the_whole_model(hibari, speed):
 
 
 def test_the_pinned_tensor_is_in_the_model_and_others_are_not():
-    with open(voice_path("heart", download_missing=False), "rb") as file:
-        model = file.read()
+    model = Path(voice_path("heart", download_missing=False)).read_bytes()
     assert len(only_output(model, DURATIONS)) < len(model) / 4
     assert with_output(model, DURATIONS).startswith(model)
     with pytest.raises(GraphError, match="no node"):

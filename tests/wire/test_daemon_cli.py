@@ -153,10 +153,10 @@ async def test_a_signal_stops_it_in_order_with_status_0_and_nothing_left(daemon,
 async def test_hangup_reloads_and_a_broken_file_changes_nothing(daemon, tmp_path):
     process, _ = daemon
     log = tmp_path / "stderr"
-    (tmp_path / "c.toml").write_text("[voice]\nspeed = 1.1\n[engine]\nwarm = true\n")
+    (tmp_path / "c.toml").write_text("[voice]\nspeed = 1.1\n[gateway]\nshare_default = true\n")
     process.send_signal(signal.SIGHUP)
     await said(log, "voice.speed")
-    await said(log, "engine.warm")
+    await said(log, "gateway.share_default")
     (tmp_path / "c.toml").write_text("[voice\n")
     process.send_signal(signal.SIGHUP)
     await said(log, "configuration not reloaded")

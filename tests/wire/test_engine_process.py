@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -75,7 +76,8 @@ def test_the_end_of_its_standard_input_ends_it_while_it_speaks(family, tmp_path)
             with socket.socket(family) as client:
                 client.settimeout(40)
                 client.connect(listener.getsockname())  # before it has said that it listens
-                head = f"POST /v1/text-to-speech/EXAVITQu4vr4xnSDxMaL/stream HTTP/1.1\r\nhost: x\r\ncontent-length: {len(LONG)}\r\n\r\n"
+                path = "/v1/text-to-speech/EXAVITQu4vr4xnSDxMaL/stream"
+                head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(LONG)}\r\n\r\n"
                 client.sendall(head.encode() + LONG)
                 assert client.recv(100).startswith(b"HTTP/1.1 200")
                 assert engine.stdout.readline().startswith("listening on ")
@@ -103,7 +105,7 @@ def test_an_impossible_address_is_one_line_and_status_1(arguments):
 
 
 def test_a_descriptor_that_is_no_listening_socket_is_one_line_and_status_1():
-    with socket.socket() as silent, open(os.devnull) as file:
+    with socket.socket() as silent, Path(os.devnull).open() as file:
         for descriptor in (silent.fileno(), file.fileno(), 999):
             done = subprocess.run(
                 [*COMMAND, "--fd", str(descriptor)],

@@ -264,21 +264,18 @@ async def test_a_flood_of_messages_waits_and_none_is_lost(address):
 
 
 async def test_a_client_that_vanishes_stops_its_speech(address, monkeypatch):
-    conversations = []
-    run = shell._Conversation.run
+    ended, run = trio.Event(), shell._Conversation.run
 
     async def watched(self):
-        conversations.append("begun")
         await run(self)
-        conversations.append("ended")
+        ended.set()
 
     monkeypatch.setattr(shell._Conversation, "run", watched)
     async with stream_input(address) as socket:
         await say(socket, *[{"text": "word " * 400, "flush": True}] * 20)
         await hear(socket, 1)
     with trio.fail_after(5):
-        while conversations != ["begun", "ended"]:
-            await trio.sleep(0.01)
+        await ended.wait()
 
 
 async def test_the_real_voice_speaks_with_honest_timing():

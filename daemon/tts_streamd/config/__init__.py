@@ -6,6 +6,7 @@ defaults < /etc/tts-streamd/config.toml < $XDG_CONFIG_HOME/tts-streamd/config.to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from tts_streamd.config.sections import (
     KEYS,
     RELOADABLE,
     SECTIONS,
-    EngineSection,
     GatewaySection,
     LogSection,
     StreamsSection,
@@ -29,7 +29,6 @@ from tts_streamd.config.sections import (
 from tts_streamd.config.upstream import Upstream, find_api_key, resolve_upstream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "RELOADABLE",
     "Config",
     "ConfigError",
-    "EngineSection",
     "GatewaySection",
     "LogSection",
     "Reload",
@@ -60,7 +58,6 @@ class Config(Struct, frozen=True, kw_only=True):
     voice: VoiceSection
     streams: StreamsSection
     gateway: GatewaySection
-    engine: EngineSection
     log: LogSection
     endpoint: Upstream
     api_key: Secret | None

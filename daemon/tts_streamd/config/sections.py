@@ -64,15 +64,7 @@ class GatewaySection(Struct, frozen=True, kw_only=True):
     text_window: Annotated[int, Meta(ge=1_024, le=16_777_216)] = 65_536
     max_message_bytes: Annotated[int, Meta(ge=4_096, le=1_048_576)] = 65_536
     max_sessions: Count = 1_000
-    max_observers: Count = 64
     share_default: bool = False
-    orphans: Literal["finish", "cancel"] = "finish"
-
-
-class EngineSection(Struct, frozen=True, kw_only=True):
-    """The embedded engine."""
-
-    warm: bool = False
 
 
 class LogSection(Struct, frozen=True, kw_only=True):
@@ -88,7 +80,6 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = MappingProxyType(
         "voice": VoiceSection,
         "streams": StreamsSection,
         "gateway": GatewaySection,
-        "engine": EngineSection,
         "log": LogSection,
     }
 )
