@@ -63,32 +63,36 @@ class Stream:
         self._route: int | None = None  # the route that takes text
         self._route_end = 0  # ... and where its text ends
         self._sent_any = False  # ... and whether it carries any
+        self._heard_any = False  # ... and whether any of it has come back
         self._asked_at = -inf
         self._retry_at = -inf
         self._moved_at = trio.current_time()  # when upstream last did something, or was last given something
-        self._failures = 0
+        self._failures = slot.journal.losses_since_release
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve the stream until its slot has ended."""
         ready()
+        self._begin()
+        if self._over():
+            return
         with self._slot.mailbox.incarnation():
-            self._begin()
+            self._ask_for_route()
             self._advance()
-            while not self._slot.ended:
+            while not self._over():
                 await self._listen()
                 self._advance()
-        self._drop_routes()
+            await self._give_back()
+
+    def _over(self) -> bool:
+        return self._slot.ended
 
     def _begin(self) -> None:
         """Go on where the facts say; what an earlier incarnation had under way is given up."""
         slot = self._slot
         if slot.link is not None:
             self._tell(slot.link, s.DropRoute(route=slot.last_route))
-        if (
-            slot.cut_cp > self._fed_cp
-        ):  # an earlier incarnation had sent it: say it again without waiting for more
+        if slot.cut_cp > self._fed_cp:  # it had been sent: say it again without waiting for more
             slot.flushes.appendleft(slot.cut_cp)
-        self._ask_for_route()
 
     async def _listen(self) -> None:
         with trio.move_on_at(self._deadline()) as scope:
@@ -101,13 +105,15 @@ class Stream:
 
     # -- text out ------------------------------------------------------------------------------------------
     def _advance(self) -> None:
-        if self._slot.ended:
+        if self._over():
             return
         self._feed()
         while (piece := self._next_piece()) is not None and self._may_send(piece):
             if not self._reach(piece):
                 return
             self._send(piece)
+            if self._over():
+                return
         if self._journal.closed and self._next is None and not self._again:
             self._wind_up()
 
@@ -135,7 +141,10 @@ class Stream:
 
     def _may_send(self, piece: Piece) -> bool:
         """Whether upstream may be asked for more: audio on its way and audio that waits share one budget."""
-        waiting_ms = 1000 * self._journal.pending_samples // RATE_HZ
+        waiting = self._journal.pending_samples
+        if not self._again:  # what waits for lost text to be said again must not stop it from being said
+            waiting += self._ledger.held_samples
+        waiting_ms = 1000 * waiting // RATE_HZ
         asked_cp = self._ledger.outstanding_cp
         if asked_cp:
             waiting_ms += MS_PER_CP * (asked_cp + piece.end_cp - piece.start_cp) - 1
@@ -192,7 +201,8 @@ class Stream:
         slot = self._slot
         slot.last_route += 1
         slot.link = None
-        self._route, self._sent_any, self._asked_at = slot.last_route, False, now
+        self._route, self._asked_at = slot.last_route, now
+        self._sent_any = self._heard_any = False
         asked = s.OpenRoute(stream=slot.spec.name, route=self._route, key=slot.spec.key)
         if not self._open(asked):
             self._lose(self._route, "busy", "too many streams ask for a route at once")
@@ -202,23 +212,35 @@ class Stream:
             self._tell(self._links[self._route], s.EndRoute(route=self._route))
         self._route = None
 
-    def _drop_routes(self) -> None:
-        for route, link in self._links.items():
-            self._tell(link, s.DropRoute(route=route))
-        self._links.clear()
+    async def _give_back(self) -> None:
+        """The stream has ended: let all its links go, also one that is still to be handed to it."""
+        asked = self._route if self._route not in self._links else None
+        for route in tuple(self._links):
+            self._forget(route)
+        with trio.move_on_at(self._asked_at + ASKED_S if asked is not None else -inf):
+            async for delivery in self._slot.mailbox:
+                match delivery.message:
+                    case s.RouteOpened(route=route, link=link) if route == asked:
+                        self._tell(link, s.DropRoute(route=route))
+                        return
+                    case s.RouteBroken(route=route) if route == asked:
+                        return
+                    case _:
+                        pass
 
     def _lose(self, route: int, code: Code, message: str, retry_ms: int | None = None) -> None:
         """A route broke: say again what it had not brought whole, over another one, or give up."""
-        link = self._links.pop(route, None)
-        if link is not None:
-            self._tell(link, s.DropRoute(route=route))
-        owed = self._book(self._ledger.fault(route))
-        if route == self._route:
-            owed = owed or link is None
-            self._route = None
-        if owed:
+        if self._break(route):
             self._fail_again(code, message, retry_ms)
         # else an idle route ended: another is opened when there is text
+
+    def _break(self, route: int) -> bool:
+        """Give a route up; whether text is to be said again, or a route was asked for in vain."""
+        in_vain = route == self._route and route not in self._links
+        self._forget(route)
+        if route == self._route:
+            self._route = None
+        return self._settle(self._ledger.fault, route) or in_vain
 
     def _fail_again(self, code: Code, message: str, retry_ms: int | None = None) -> None:
         """One more failure since speech last came out: wait a little and go on, or give up."""
@@ -247,25 +269,59 @@ class Stream:
                 self._end_route()
         return lost
 
+    def _settle(self, decide: Callable[[int], list[Output]], route: int) -> bool:
+        """Tell the ledger how a route ended; whether any text must be said again."""
+        before = self._journal.released_cp, self._journal.samples
+        outputs = decide(route)
+        self._notice(*before)
+        return self._book(outputs)
+
+    def _notice(self, released_cp: int, samples: int) -> None:
+        """Something may have been released since then; only sound is a sign of life."""
+        if self._journal.samples > samples:
+            self._failures = 0
+        if self._journal.released_cp > released_cp:
+            self._slot.on_ready(self._slot)
+
     def _forget(self, route: int) -> None:
         if (link := self._links.pop(route, None)) is not None:
             self._tell(link, s.DropRoute(route=route))
 
     # -- time ----------------------------------------------------------------------------------------------
     def _deadline(self) -> float:
-        if self._route is None and (self._again or self._next is not None):
-            return self._retry_at
+        """When to think again although nothing has come."""
+        at = inf
+        if self._route is None and not self._slot.throttled and (self._again or self._next is not None):
+            at = self._retry_at
         if self._route is not None and self._route not in self._links:
-            return self._asked_at + ASKED_S
-        return self._moved_at + OWED_S if self._ledger.outstanding_cp else inf
+            at = self._asked_at + ASKED_S
+        return min(at, self._moved_at + OWED_S) if self._owing() else at
 
     def _on_deadline(self) -> None:
+        if self._over():
+            return
         now = trio.current_time()
-        if self._route is not None and self._route not in self._links:
+        if self._route is not None and self._route not in self._links and now >= self._asked_at + ASKED_S:
             self._lose(self._route, "timeout", "no route was opened in time")
-        elif self._ledger.outstanding_cp and now >= self._moved_at + OWED_S:
-            for route in tuple(self._links):
-                self._lose(route, "timeout", f"upstream brought no audio for {OWED_S:g} s")
+        if now >= self._moved_at + OWED_S and not self._over():
+            self._on_stall()
+
+    def _owing(self) -> list[int]:
+        """Routes that still have to bring something: speech, or their final."""
+        ledger = self._ledger
+        return [route for route in ledger.live_routes if route != self._route or not ledger.has_spoken(route)]
+
+    def _on_stall(self) -> None:
+        """Upstream is dead: what has been spoken is believed (ledger rule 16), the rest is said again."""
+        lost = False
+        for route in self._owing():
+            if self._ledger.has_spoken(route):
+                self._forget(route)
+                lost |= self._settle(self._ledger.final, route)
+            else:
+                lost |= self._break(route)
+        if lost:
+            self._fail_again("timeout", f"upstream brought no audio for {OWED_S:g} s")
 
     # -- signals in ----------------------------------------------------------------------------------------
     def _on(self, signal: s.StreamSignal, payload: bytes) -> None:
@@ -284,24 +340,30 @@ class Stream:
                 pass  # the slot says it all
 
     def _on_frame(self, frame: s.FrameArrived, pcm: bytes) -> None:
+        if frame.route not in self._links:
+            return  # given up already
         now = self._moved_at = trio.current_time()
         if self._stamps.first_frame_s is None:
             self._stamps.first_frame_s = now
-        if frame.route in self._links:
-            self._slot.enter("speaking", "recovered" if self._slot.phase == "recovering" else None)
-        released = self._journal.released_cp
+        self._slot.enter("speaking", "recovered" if self._slot.phase == "recovering" else None)
+        before = self._journal.released_cp, self._journal.samples
         outputs = self._ledger.audio(
             frame.route, pcm, _alignment(frame.alignment), _alignment(frame.normalized)
         )
-        self._after(frame.route, outputs, released)
+        self._notice(*before)
+        if frame.route == self._route and pcm and not self._heard_any:
+            self._heard_any = True
+            if frame.alignment is None and frame.normalized is None:
+                self._end_route()  # only its final will tell where the words are (ledger rule 12)
+        if self._book(outputs):
+            self._fail_again("upstream_protocol", _not_spoken(frame.route))
 
     def _on_final(self, route: int) -> None:
-        released = self._journal.released_cp
-        outputs = self._ledger.final(route)
         self._links.pop(route, None)
         if route == self._route:
             self._route = None
-        self._after(route, outputs, released)
+        if self._settle(self._ledger.final, route):
+            self._fail_again("upstream_protocol", _not_spoken(route))
 
     def _on_opened(self, opened: s.RouteOpened) -> None:
         if opened.route != self._route:
@@ -312,17 +374,14 @@ class Stream:
     def _on_broken(self, broken: s.RouteBroken) -> None:
         if broken.route not in self._links and broken.route != self._route:
             return  # given up already
-        if broken.retryable:
+        if broken.retryable or self._ledger.has_spoken(broken.route):  # then the next one may say so again
             self._lose(broken.route, broken.code, broken.message, broken.retry_ms)
         else:
             self._slot.fail(broken.code, broken.message, retryable=False)
 
-    def _after(self, route: int, outputs: list[Output], released: int) -> None:
-        if self._journal.released_cp > released:
-            self._failures = 0
-            self._slot.on_ready(self._slot)
-        if self._book(outputs):
-            self._fail_again("upstream_protocol", f"route {route} did not speak what it was given")
+
+def _not_spoken(route: int) -> str:
+    return f"route {route} did not speak what it was given"
 
 
 def _alignment(times: s.Times | None) -> Alignment | None:

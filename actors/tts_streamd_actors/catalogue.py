@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+    import httpx
+
     from tts_streamd_actors.voicebook import VoiceBook
 
 log = structlog.get_logger("tts_streamd.catalogue")
@@ -70,12 +72,11 @@ class Catalogue:
         import httpx  # noqa: PLC0415 - 60 ms that a daemon with the embedded engine never pays
 
         try:
-            async with httpx.AsyncClient(verify=self.tls(), timeout=TIMEOUT_S) as client:
-                response = await client.get(f"{self.http_base}/v1/voices", headers=self.headers())
-                response.raise_for_status()
-            if len(response.content) > MAX_BYTES:
-                raise CatalogueError(f"its list is larger than {MAX_BYTES} bytes")
-            answer = msgspec.json.decode(response.content, type=_Answer)
+            with trio.fail_after(TIMEOUT_S):  # all of it: httpx's own time begins anew with each byte
+                async with httpx.AsyncClient(verify=self.tls(), timeout=None) as client:
+                    answer = msgspec.json.decode(await self._read(client), type=_Answer)
+        except trio.TooSlowError as error:
+            raise CatalogueError(f"no whole answer within {TIMEOUT_S:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError) as error:
             raise CatalogueError(f"{type(error).__name__}: {error}") from error
         return [
@@ -84,3 +85,14 @@ class Catalogue:
             )
             for v in answer.voices
         ]
+
+    async def _read(self, client: httpx.AsyncClient) -> bytes:
+        found = bytearray()
+        url = f"{self.http_base}/v1/voices"
+        async with client.stream("GET", url, headers=self.headers()) as response:
+            response.raise_for_status()
+            async for chunk in response.aiter_bytes():
+                found += chunk
+                if len(found) > MAX_BYTES:
+                    raise CatalogueError(f"its list is larger than {MAX_BYTES} bytes")
+        return bytes(found)

@@ -14,6 +14,7 @@ import trio
 
 from tts_streamd_actors.supervisor import TooManyChildrenError
 from tts_streamd_protocol import signals as s
+from tts_streamd_protocol.errors import RETRYABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from tts_streamd_protocol.errors import Code
 
 WARM_RETRY_S = (0.1, 0.5, 1, 2, 5, 10, 30)
-"""Waits before the warm link is opened again, by failures in a row."""
+"""Waits before the warm link is opened again, by failures in a row; the last one for what no retry mends."""
+
+STEADY_S = 30.0
+"""A warm link that stayed so long starts the count of failures anew: that one opened says little."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +64,7 @@ class Links:
     def retire(
         self, name: str, code: Code | None = None, message: str | None = None, *, retryable: bool = True
     ) -> None:
-        """A link is gone, whoever says so first; a stream that it still served learns it."""
+        """A link is gone, whoever says so first; a stream that it still served (or never got to) learns it."""
         link = self.live.pop(name, None)
         if link is None:
             return
@@ -68,9 +72,12 @@ class Links:
         self.close(link)
         if self.warm is link:
             self.warm = None
-        if link.bound is not None and code is not None:
+        if link.bound is not None:
             broken = s.RouteBroken(
-                route=link.bound.route, code=code, message=message or "the link ended", retryable=retryable
+                route=link.bound.route,
+                code=code or "upstream_unreachable",
+                message=message or "the link ended",
+                retryable=retryable,
             )
             self.to_stream(link.bound.stream, broken)
 
@@ -84,6 +91,7 @@ class Connection:
     default: Callable[[], s.RouteKey | None]
     _failures: int = 0
     _warm_at: float = -inf
+    _warmed_s: float = -inf
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled."""
@@ -99,12 +107,12 @@ class Connection:
             case s.OpenRoute():
                 self._open_route(signal)
             case s.LinkOpened():
-                self._failures = 0
+                pass  # for the tap: how long it took
             case s.LinkEnded():
                 was_warm = self.links.warm is not None and self.links.warm.name == signal.link
-                self.links.retire(signal.link)
-                if was_warm and signal.code is not None:
-                    self._warm_later()
+                self.links.retire(signal.link, signal.code, signal.message)
+                if was_warm:
+                    self._warm_later(signal.code)
 
     def _open_route(self, asked: s.OpenRoute) -> None:
         bound = s.BindRoute(stream=asked.stream, route=asked.route)
@@ -118,7 +126,8 @@ class Connection:
             return
         link.bound = bound
         link.mailbox.offer(bound)
-        self.links.to_stream(asked.stream, s.RouteOpened(route=asked.route, link=link.name))
+        if not self.links.to_stream(asked.stream, s.RouteOpened(route=asked.route, link=link.name)):
+            link.mailbox.offer(s.DropRoute(route=asked.route))  # the stream has ended meanwhile
 
     def _take(self, key: s.RouteKey) -> LinkSlot:
         """The warm link if it fits, else a new one."""
@@ -130,14 +139,23 @@ class Connection:
         return warm
 
     def _keep_warm(self) -> None:
-        key = self.default()
+        key, warm = self.default(), self.links.warm
+        if warm is not None and warm.key != key:  # the configuration has changed
+            warm.mailbox.offer(s.DropRoute(route=0))
+            self.links.warm = None
         if key is None or self.links.warm is not None or trio.current_time() < self._warm_at:
             return
+        self._warmed_s = trio.current_time()
         try:
             self.links.warm = self.links.open(key)
         except TooManyChildrenError:
-            self._warm_later()
+            self._warm_later("busy")
 
-    def _warm_later(self) -> None:
-        self._warm_at = trio.current_time() + WARM_RETRY_S[min(self._failures, len(WARM_RETRY_S) - 1)]
+    def _warm_later(self, code: Code | None) -> None:
+        now = trio.current_time()
+        if now - self._warmed_s >= STEADY_S:
+            self._failures = 0
+        last = len(WARM_RETRY_S) - 1
+        hopeless = code is not None and code not in RETRYABLE
+        self._warm_at = now + WARM_RETRY_S[last if hopeless else min(self._failures, last)]
         self._failures += 1

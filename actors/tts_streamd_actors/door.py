@@ -41,7 +41,7 @@ class Session:
     replies: deque[bytes] = field(default_factory=deque[bytes])
     ready: deque[Slot] = field(default_factory=deque[Slot])
     queued: bool = False
-    parked_s: float | None = None  # since when its queue has been full
+    parked_s: float | None = None  # since when it has taken nothing, its queue being full
     ticked_s: float = 0.0
     tap: str | None = None  # the actors whose messages it watches, by prefix
     gone: bool = False
@@ -108,6 +108,8 @@ class Door:
     # -- sending ---------------------------------------------------------------------------------------------
     def serve(self, session: Session, now_s: float) -> None:
         """Send one client what is there for it, at most a burst; park it when its queue is full."""
+        if session.gone:
+            return
         try:
             if self._serve(session, now_s):
                 session.parked_s = None
@@ -124,7 +126,7 @@ class Door:
     def _serve(self, session: Session, now_s: float) -> bool:
         for _ in range(BURST):
             if session.replies:
-                if not self.control.send_nowait([session.routing_id, session.replies[0]]):
+                if not self._send(session, [session.replies[0]]):
                     return False
                 session.replies.popleft()
             elif session.ready:
@@ -132,6 +134,12 @@ class Door:
                     return False
             else:
                 return True
+        return True
+
+    def _send(self, session: Session, frames: list[bytes]) -> bool:
+        if not self.control.send_nowait([session.routing_id, *frames]):
+            return False
+        session.parked_s = None  # slow is not stalled: whoever takes a message has its full time again
         return True
 
     def _serve_stream(self, session: Session, slot: Slot, now_s: float) -> bool:
@@ -151,7 +159,7 @@ class Door:
             session.ready.popleft().queued = False
             return True
         frames = [parcel.head] if parcel.payload is None else [parcel.head, parcel.payload]
-        if not self.control.send_nowait([session.routing_id, *frames]):
+        if not self._send(session, frames):
             return False
         slot.outlet.taken(now_s)
         if slot.spec.shared and self.subscriptions:

@@ -53,7 +53,11 @@ class Engine:
         in_a_row = 0
         while True:
             started = trio.current_time()
-            status = await self._run_once()
+            status: int | str
+            try:
+                status = await self._run_once()
+            except OSError as error:  # no process to be had, for want of memory or of a limit
+                status = str(error)
             self.deaths += 1
             in_a_row = 1 if trio.current_time() - started >= STEADY_S else in_a_row + 1
             wait_s = RESPAWN_S[min(in_a_row, len(RESPAWN_S)) - 1]

@@ -13,6 +13,7 @@ import trio
 
 from tts_streamd_protocol import messages as m
 from tts_streamd_protocol.codec import Refusal, check_hello, decode_request, encode
+from tts_streamd_protocol.errors import TtsStreamdError
 from tts_streamd_protocol.topics import is_valid_subscription
 from tts_streamd_sockets.trio_zmq import peer
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from tts_streamd_actors.door import Door, Session
     from tts_streamd_actors.reception import Reception
+    from tts_streamd_sockets.trio_zmq import Peer
 
 log = structlog.get_logger("tts_streamd.gateway")
 
@@ -79,7 +81,7 @@ class Gateway:
             )
             check_hello(request, has_session=session is not None)
             if isinstance(request, m.Hello):
-                self.reception.hello(request, session, routing_id, peer(frames[-1]))
+                self._hello(request, session, routing_id, peer(frames[-1]))
             elif session is not None:
                 self.reception.request(session, request)
         except Refusal as refusal:
@@ -91,6 +93,12 @@ class Gateway:
                 session,
                 Refusal("internal", "the daemon failed on this request; its log says why"),
             )
+
+    def _hello(self, hello: m.Hello, session: Session | None, routing_id: bytes, client: Peer | None) -> None:
+        try:
+            self.reception.hello(hello, session, routing_id, client)
+        except TtsStreamdError as error:
+            raise Refusal(error.code, error.message, rid=hello.rid, retry_ms=error.retry_ms) from error
 
     def _refuse(self, routing_id: bytes, session: Session | None, refusal: Refusal) -> None:
         self.bad_messages += 1

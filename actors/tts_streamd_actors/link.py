@@ -100,6 +100,7 @@ class Link:
         async with trio.open_nursery() as nursery:
             socket = await self._connect(nursery)
             if socket is None:
+                nursery.cancel_scope.cancel()  # trio-websocket's reader waits for upstream, maybe for ever
                 return
             try:
                 nursery.start_soon(self._read, socket, nursery.cancel_scope)
@@ -174,6 +175,8 @@ class Link:
         """Send what the stream wants said, until the route is dropped (the reader ends us by cancelling)."""
         while True:
             signal = (await self._slot.mailbox.receive()).message
+            if self._session.is_over:
+                return  # the reader knows why, and was about to say so
             match signal:
                 case s.BindRoute():
                     continue  # the slot knows
@@ -249,6 +252,7 @@ class Link:
                 retryable=why.retryable,
                 retry_ms=why.retry_ms,
             )
+            self._slot.bound = None
             self._to_stream(bound.stream, broken, b"")
         if fault is not None and not self._dropped:
             log.info("a link failed", link=self._slot.name, code=fault.code, reason=fault.message)

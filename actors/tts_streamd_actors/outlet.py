@@ -7,7 +7,7 @@ leaves no gap in ``seq``.  PCM inside, codecs at this edge: positions count samp
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tts_streamd_audio.encoders import open_codec, open_resampler
@@ -85,14 +85,18 @@ class _Ending:
 
 @dataclass(slots=True)
 class Outlet:
-    """Pull with ``peek``, hand to the socket, then confirm with ``taken``."""
+    """Pull with ``peek``, hand to the socket, then confirm with ``taken``.
+
+    ``credit_ms``: the balance that the client opened the stream with, if it wants to be asked (contract 5.4).
+    """
 
     session: int
     sid: int
     format: Format
     journal: Journal
     stamps: Stamps
-    credit_ms: float | None = None
+    credit_ms: InitVar[int | None] = None
+    _credit: int | None = None  # ms x Hz, a sample costs 1000: whole, lest a rest of 1e-14 ms buys a message
     _seq: int = 0
     _fed: int = 0  # samples fed to the codec, at the format's rate
     _given: int = 0  # samples handed over, at the format's rate
@@ -108,7 +112,9 @@ class Outlet:
     _resampler: Resampler = field(init=False)
     _codec: Codec = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, credit_ms: int | None) -> None:
+        if credit_ms is not None:
+            self._credit = credit_ms * self.format.rate_hz
         self._resampler = open_resampler(self.format, RATE_HZ)
         self._codec = open_codec(self.format)
         self._cp = self.journal.released_cp
@@ -124,6 +130,11 @@ class Outlet:
             self._purge()
         self._ending = _Ending(reason, error, at)
 
+    @property
+    def finishing(self) -> bool:
+        """Whether the end is to be ``done``, once all that is waiting has gone out."""
+        return self._ending is not None and self._ending.reason == "done"
+
     def _purge(self) -> None:
         """Forget what has not been handed over, and take no more."""
         self._parcels.clear()
@@ -131,6 +142,13 @@ class Outlet:
         self.journal.cancel()
 
     # -- the gateway's side --------------------------------------------------------------------------------
+    def add_credit(self, add_ms: int, max_ms: int) -> bool:
+        """The client can take so much more, ``max_ms`` at most; False if it never asked to be asked."""
+        if self._credit is None:
+            return False
+        self._credit = min(self._credit + add_ms * self.format.rate_hz, max_ms * self.format.rate_hz)
+        return True
+
     def peek(self) -> Parcel | None:
         """The next message that may leave now; the same one until ``taken`` or a purge."""
         while not self._parcels:  # a codec may keep all that it was given
@@ -148,8 +166,8 @@ class Outlet:
         if isinstance(parcel.report, m.Audio):
             self._given += parcel.n_samples
             self._cp = parcel.report.cp
-            if self.credit_ms is not None:
-                self.credit_ms -= 1000 * parcel.n_samples / self.format.rate_hz
+            if self._credit is not None:
+                self._credit -= 1000 * parcel.n_samples
             if parcel.n_samples and self.stamps.delivered_s is None:
                 self.stamps.delivered_s = now_s
         if parcel.heard_to is not None:
@@ -168,7 +186,7 @@ class Outlet:
         pending = self.journal.pending
         if self._notes and (self._notes[0].after <= self._heard_to or not pending):
             self._draft_state(self._notes.popleft())
-        elif pending and (self.credit_ms is None or self.credit_ms > 0 or not pending[0].n_samples):
+        elif pending and (self._credit is None or self._credit > 0 or not pending[0].n_samples):
             self._draft_speech(self.journal.hand_over(MESSAGE_MS * RATE_HZ // 1000))
         elif self._ending is not None and not pending and not self.closed:
             self._draft_end(self._ending)
@@ -221,6 +239,7 @@ class Outlet:
         journal, done = self.journal, ending.reason == "done"
         if done:
             rest = self._resampler.finish()
+            self._behind.clear()  # rounding may leave the filter a sample short of the last one's place
             self._behind.append((0, journal.released_cp))
             self._draft_audio(rest, self._codec.encode(rest) + self._codec.finish(), None)
         accepted, delivered = self.stamps.accepted_s, self.stamps.delivered_s

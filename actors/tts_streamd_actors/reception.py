@@ -265,10 +265,8 @@ class Reception:
         self._with(session, request.sid, accept)
 
     def _credit(self, slot: Slot, add_ms: int) -> None:
-        credit = slot.outlet.credit_ms
-        if credit is None:
+        if not slot.outlet.add_credit(add_ms, self.defaults().limits.max_credit_ms):
             raise TtsStreamdError("bad_value", "credit: this stream was opened without credit_ms")
-        slot.outlet.credit_ms = min(credit + add_ms, float(self.defaults().limits.max_credit_ms))
         slot.on_ready(slot)
 
     def _cancel(self, session: Session, request: m.Cancel) -> None:

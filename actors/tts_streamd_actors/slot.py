@@ -123,8 +123,8 @@ class Slot:
 
     # -- the end (whoever comes first) ---------------------------------------------------------------------
     def finish(self, reason: m.Reason, error: m.StreamError | None = None, at: int | None = None) -> None:
-        """End the stream, once; a cancel may still overtake a ``done`` whose audio waits for the client."""
-        if self.outlet.closed or (self.ended and reason != "cancelled"):
+        """End the stream, once; only a ``done`` whose audio still waits for the client is overtaken."""
+        if self.outlet.closed or (self.ended and (reason == "done" or not self.outlet.finishing)):
             return
         if reason == "done" and self._unspeakable():
             reason, error = (

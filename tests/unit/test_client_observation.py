@@ -17,9 +17,9 @@ def test_a_topic_ends_in_a_slash_and_is_short(topic):
 def test_a_subscription_stands_when_its_own_topic_answers():
     observation = Observation(["audio/", "end/"])
     observation.receive([b"audio/-/1-1/", pack({"op": "subscribed"})])
-    assert observation.pending == {b"audio/", b"end/"}, "that was somebody else's"
-    observation.receive([b"audio/", pack({"op": "subscribed"})])
-    observation.receive([b"end/", pack({"op": "subscribed"})])
+    assert observation.pending == {b"audio/", b"end/", b"tick/"}, "that was somebody else's"
+    for topic in (b"audio/", b"end/", b"tick/"):
+        observation.receive([topic, pack({"op": "subscribed"})])
     assert not observation.pending
     assert observation.next_message() is None
 
@@ -36,3 +36,10 @@ def test_unknown_kinds_are_passed_over():
     observation = Observation(["audio/"])
     observation.receive([b"audio/-/1-1/", pack({"op": "weather"})])
     assert observation.next_message() is None
+
+
+@pytest.mark.parametrize(("topics", "n_told"), [(["audio/"], 0), (["audio/", "tick/"], 1)])
+def test_ticks_are_told_only_to_those_who_asked_for_them(topics, n_told):
+    observation = Observation(topics)
+    observation.receive([b"tick/", pack({"op": "tick", "boot_id": "b"})])
+    assert (observation.next_message() is not None) == bool(n_told)

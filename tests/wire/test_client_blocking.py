@@ -214,9 +214,9 @@ def test_scene_goodbye(tmp_path):
         stream.send("one two three ")
         assert isinstance(stream.next_event(5), Words)
         assert isinstance(stream.next_event(5), Audio)
-        assert client.goodbye.reason == "stopped, as scripted"
         with pytest.raises(SessionLostError, match="goodbye"):
             list(stream)
+        assert client.goodbye.reason == "stopped, as scripted"
 
 
 def test_scene_lost_session_can_be_resumed(tmp_path):
@@ -232,8 +232,8 @@ def test_scene_lost_session_can_be_resumed(tmp_path):
 
 def test_scene_restarted_daemon(tmp_path):
     with scripted(tmp_path, Scene.FORGETFUL), connect(tmp_path) as client, client.open() as stream:
-        stream.send("one")
         with pytest.raises(SessionLostError, match="does not know this session"):
+            stream.send("one")
             list(stream)
 
 
@@ -263,6 +263,20 @@ def test_scene_slow_acks(tmp_path):
         stream.close_text()
         assert stream.collect().end.chars == 500
         assert max(len(request.get("text", "")) for request in daemon.requests) <= 100
+
+
+def test_a_text_longer_than_the_window_is_spoken_by_one_thread(tmp_path):
+    text = "word " * 100
+    with (
+        scripted(tmp_path, Scene.SLOW_ACKS, text_window=100, max_message_bytes=456),
+        connect(tmp_path) as client,
+    ):
+        stream = client.speak(text)
+        left = stream.resumption()
+        assert (left.closed, left.text[-5:]) == (True, "word "), "what waits is not forgotten"
+        with pytest.raises(RequestRefusedError):
+            stream.send("more")
+        assert stream.collect().end.chars == 500
 
 
 def test_text_without_room_is_given_up_in_time(tmp_path):
@@ -322,3 +336,17 @@ def test_a_daemon_that_is_just_starting_is_waited_for(tmp_path):
     finally:
         timer.join()
         late.__exit__(None, None, None)
+
+
+def test_whoever_only_listens_notices_that_the_daemon_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr("tts_streamd_client.blocking.stream.QUIET_S", 0.2)
+    monkeypatch.setattr("tts_streamd_client.blocking.line.QUIET_S", 0.2)
+    daemon = scripted(tmp_path, Scene.TAPPED)
+    daemon.__enter__()
+    with connect(tmp_path, timeout_s=0.3) as client, client.listen("audio/") as observer, client.tap() as tap:
+        assert observer.next_message(timeout_s=0.3) is None
+        daemon.__exit__(None, None, None)
+        with pytest.raises(SessionLostError, match="nothing was published"):
+            observer.next_message()
+        with pytest.raises(NoAnswerError, match="ping"):
+            list(tap)

@@ -250,3 +250,27 @@ async def test_no_daemon_is_told_with_what_was_tried(tmp_path):
     with pytest.raises(DaemonUnreachableError, match="systemctl start tts-streamd"):
         async with open_client(tmp_path):
             pass
+
+
+@pytest.mark.parametrize("scene", [Scene.MUTE, Scene.TAPPED])
+async def test_whoever_only_listens_notices_that_the_daemon_is_gone(tmp_path, monkeypatch, scene):
+    monkeypatch.setattr("tts_streamd_client.trio.stream.QUIET_S", 0.2)
+    monkeypatch.setattr("tts_streamd_client.trio.line.QUIET_S", 0.2)
+    daemon = scripted(tmp_path, scene)
+    daemon.__enter__()
+    async with open_client(tmp_path, timeout_s=0.3) as client:
+        if scene is Scene.TAPPED:
+            async with client.tap() as tap:
+                daemon.__exit__(None, None, None)
+                with pytest.raises(NoAnswerError, match="ping"):
+                    await tap_to_the_end(tap)
+        else:
+            async with client.listen("audio/") as observer:
+                daemon.__exit__(None, None, None)
+                with pytest.raises(SessionLostError, match="nothing was published"):
+                    await anext(observer)
+
+
+async def tap_to_the_end(tap):
+    async for _ in tap:
+        pass

@@ -36,6 +36,25 @@ class Resumption:
     closed: bool
 
 
+@dataclass(slots=True)
+class Backlog:
+    """Text that is all known and waits for room; when it has been sent the stream's text is closed."""
+
+    text: str = ""
+    sent_cp: int = 0
+
+    def take(self, n_cp: int) -> str:
+        """The next ``n_cp`` code points at most."""
+        piece = self.text[self.sent_cp : self.sent_cp + n_cp]
+        self.sent_cp += len(piece)
+        return piece
+
+    @property
+    def left_cp(self) -> int:
+        """Code points that still wait."""
+        return len(self.text) - self.sent_cp
+
+
 class StreamBook:
     """One stream's facts; audio in ``events`` exceeds ``buffer_ms`` by one message at most."""
 
@@ -47,6 +66,7 @@ class StreamBook:
         self.end: m.End | None = None
         self.failure: ClientError | None = None
         self.closed = False
+        self.backlog = Backlog()
         self.cancelled = False
         self.start_cp = self.sent_cp = self.acked_cp = self.received_cp = options.start_cp
         self.next_at: int = 0
@@ -74,7 +94,7 @@ class StreamBook:
             raise self.failure
         if self.end is not None and self.end.reason == "failed":
             raise StreamFailedError(self.end)
-        if self.end is not None or self.closed or self.cancelled:
+        if self.end is not None or self.closed or self.cancelled or self.backlog.left_cp:
             raise RequestRefusedError("no_such_stream", "this stream takes no more text: open another one")
 
     def ending(self) -> m.End:
@@ -109,11 +129,13 @@ class StreamBook:
 
     def resumption(self) -> Resumption:
         """Where and how to go on: behind the last unit of which all audio has been received."""
-        text = "".join(self._texts)
+        text = "".join([*self._texts, self.backlog.text[self.backlog.sent_cp :]])
         done = self.received_cp - self.start_cp
         voice, settings = next((v, s) for cp, v, s in reversed(self._voices) if cp <= self.received_cp)
         before = text[max(0, done - CONTEXT_CP) : done]
-        return Resumption(self.received_cp, before, text[done:], voice, settings, self.closed)
+        return Resumption(
+            self.received_cp, before, text[done:], voice, settings, self.closed or bool(self.backlog.left_cp)
+        )
 
     # -- audio ---------------------------------------------------------------------------------------------
     def take(self, report: m.Report, payload: bytes) -> None:

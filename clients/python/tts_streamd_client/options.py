@@ -13,6 +13,9 @@ BUFFER_MS = 30_000
 TIMEOUT_S = 10.0
 """How long a request may take; for most of them the daemon asks nobody else."""
 
+QUIET_S = 5.0
+"""How long whoever only listens (tap, observer) hears nothing before it makes sure that the daemon lives."""
+
 ROOM_S = 60.0
 """How long text may wait for room in the daemon's window."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
-from tts_streamd_client.book import StreamBook
+from tts_streamd_client.book import Backlog, StreamBook
 from tts_streamd_client.errors import (
     ClientError,
     DaemonProtocolError,
@@ -190,6 +190,19 @@ class Session:
         book.sent(piece)
         return rest
 
+    def say_all(self, book: StreamBook, text: str) -> None:
+        """Send all of ``text`` as the daemon makes room for it, then close: ``receive`` sees to it."""
+        book.backlog = Backlog(text)
+        self._feed(book)
+
+    def _feed(self, book: StreamBook) -> None:
+        if not book.backlog.left_cp:
+            return
+        while book.room_cp and (piece := book.backlog.take(min(book.room_cp, self.max_text_cp))):
+            self.text(book, piece)
+        if not book.backlog.left_cp:
+            self.close_text(book)
+
     def close_text(self, book: StreamBook) -> None:
         """No more text will come."""
         if not book.closed and not book.over:
@@ -241,6 +254,7 @@ class Session:
             case m.Ack() if reply.rid is None:
                 if (book := self.books.get(reply.sid)) is not None:
                     book.acked(reply.chars)
+                    self._feed(book)
             case m.Goodbye():
                 self.goodbye = reply
                 self._stops_at_s = now_s + reply.in_ms / 1000 + STOP_GRACE_S

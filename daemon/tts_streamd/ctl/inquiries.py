@@ -76,10 +76,7 @@ def tap(runtime_dir: Path | None, actor: str | None, *, count: int | None, as_js
     left = count
     with connect(runtime_dir, name=NAME) as client, client.tap(actor) as messages:
         while left is None or left > 0:
-            message = messages.next_message(timeout_s=1.0)
-            if message is None:
-                client.ping()  # without streams there are no ticks: ask whether the daemon is still there
-                continue
+            message = next(iter(messages))
             left = None if left is None else left - 1
             if console is None:
                 print_json(message)

@@ -113,11 +113,10 @@ class Client:
         return self._opened(book, frame, what="open")
 
     def speak(self, text: str, *, buffer_ms: int = BUFFER_MS, **options: Unpack[Options]) -> Stream:
-        """Say ``text``: open, send and close in one; raises what ``open`` does."""
+        """Say ``text``, however long: open, send and close in one; raises what ``open`` does."""
         if len(text) > self._session.max_text_cp:
             stream = self.open(buffer_ms=buffer_ms, **options)
-            stream.send(text)
-            stream.close_text()
+            stream.say_all(text)
             return stream
         rid = self._session.new_rid()
         book, frame = self._session.speak(rid, text, buffer_ms=buffer_ms, now_s=time.monotonic(), **options)

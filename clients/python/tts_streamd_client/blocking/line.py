@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import zmq
 
 from tts_streamd_client import sockets
+from tts_streamd_client.options import QUIET_S
 from tts_streamd_protocol import messages as m
 
 if TYPE_CHECKING:
@@ -72,6 +73,13 @@ class Line:
             if (left_s := limit_s - time.monotonic()) <= 0:
                 raise self.session.no_answer(what, timeout_s)
             self.step(left_s)
+
+    def step_or_probe(self, timeout_s: float) -> None:
+        """``step`` for whoever only listens: after ``QUIET_S`` without anything, ask whether the daemon lives."""
+        n_received = self.session.statistics().n_received
+        self.step(min(timeout_s, QUIET_S))
+        if timeout_s >= QUIET_S and self.session.statistics().n_received == n_received:
+            self.request(lambda rid: m.Ping(rid=rid), m.Pong, "ping")
 
     # -- sending -------------------------------------------------------------------------------------------
     def send(self, frame: bytes) -> None:

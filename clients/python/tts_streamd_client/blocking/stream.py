@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Self
 
 from tts_streamd_client.errors import NoAnswerError
-from tts_streamd_client.options import ROOM_S, TIMEOUT_S
+from tts_streamd_client.options import QUIET_S, ROOM_S, TIMEOUT_S
 from tts_streamd_client.speech import Gathering, Speech
 from tts_streamd_protocol import messages as m
 
@@ -72,6 +72,12 @@ class Stream:
             flush = flush and bool(text)
             self._line.flush()
         self._line.step()
+
+    def say_all(self, text: str) -> None:
+        """Say ``text``, however long, and no more; what has no room yet goes out while events are taken."""
+        self._book.check_open()
+        self._session.say_all(self._book, text)
+        self._line.flush()
 
     def set_voice(self, voice: str, settings: m.VoiceSettings | None = None) -> None:
         """Text from here on in another voice; if it is refused, the old one stays.
@@ -148,13 +154,17 @@ class Tap:
         self._line = line
 
     def next_message(self, timeout_s: float = inf) -> Tapped | None:
-        """The next message; None if there was none within ``timeout_s``."""
+        """The next message; None if there was none within ``timeout_s``.
+
+        Raises:
+            ClientError: the daemon is gone.
+        """
         tapped = self._line.session.tapped
         limit_s = time.monotonic() + timeout_s
         while not tapped:
             if (left_s := limit_s - time.monotonic()) < 0:
                 return None
-            self._line.step(left_s)
+            self._line.step_or_probe(left_s)
         return tapped.popleft()
 
     def __iter__(self) -> Iterator[Tapped]:
@@ -179,13 +189,20 @@ class Observer:
             self._take()
 
     def next_message(self, timeout_s: float = inf) -> Published | None:
-        """The next message; None if there was none within ``timeout_s``."""
+        """The next message; None if there was none within ``timeout_s``.
+
+        Raises:
+            SessionLostError: not even ticks were published for ``QUIET_S``.
+        """
         limit_s = time.monotonic() + timeout_s
         while (message := self._observation.next_message()) is None:
-            left_ms = None if timeout_s == inf else max(0, int(1000 * (limit_s - time.monotonic())))
-            if not self._socket.poll(left_ms):
+            left_s = max(0.0, min(QUIET_S, limit_s - time.monotonic()))
+            if self._socket.poll(int(1000 * left_s)):
+                self._take()
+            elif left_s == QUIET_S:
+                raise self._observation.silence()
+            elif time.monotonic() >= limit_s:
                 return None
-            self._take()
         return message
 
     def __iter__(self) -> Iterator[Published]:

@@ -83,6 +83,9 @@ class ScriptedDaemon:
                 self._answer(control, events, peer, head)
             if time.monotonic() >= next_tick_s:
                 next_tick_s += self._heartbeat_ms / 1000
+                events.send_multipart(
+                    [b"tick/", msgspec.msgpack.encode({"op": "tick", "boot_id": "scripted-boot"})]
+                )
                 for peer, script in self._scripts.items():
                     self._send(control, events, peer, script.tick())
 

@@ -105,11 +105,10 @@ class Client:
         return await self._opened(book, frame, what="open")
 
     async def speak(self, text: str, *, buffer_ms: int = BUFFER_MS, **options: Unpack[Options]) -> Stream:
-        """Say ``text``: open, send and close in one; raises what ``open`` does."""
+        """Say ``text``, however long: open, send and close in one; raises what ``open`` does."""
         if len(text) > self._session.max_text_cp:
             stream = await self.open(buffer_ms=buffer_ms, **options)
-            await stream.send(text)
-            await stream.aclose_text()
+            await stream.say_all(text)
             return stream
         rid, now_s = self._session.new_rid(), trio.current_time()
         book, frame = self._session.speak(rid, text, buffer_ms=buffer_ms, now_s=now_s, **options)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from tts_streamd_client import sockets
+from tts_streamd_client.options import QUIET_S
 from tts_streamd_protocol import messages as m
 
 if TYPE_CHECKING:
@@ -50,17 +51,29 @@ class Line:
         raise self.session.no_answer(what, timeout_s)
 
     async def step(self) -> None:
-        """Wait until something may have changed.
+        """Wait until something may have changed; it may also return for nothing.
+
+        Between the caller's look at what it waits for and the wait itself nobody else runs: no wake-up is lost.
 
         Raises:
             SessionLostError: the daemon is gone.
         """
-        await self.flush()
-        if self._reading is None:
+        self.session.check()
+        self.flush_nowait()
+        if self.session.outbox:
+            await self.flush()
+        elif self._reading is None:
             await self._read()
         else:
             await self._others.park()
         self.session.check()
+
+    async def step_or_probe(self) -> None:
+        """``step`` for whoever only listens: after ``QUIET_S`` without anything, ask whether the daemon lives."""
+        with trio.move_on_after(QUIET_S) as quiet:
+            await self.step()
+        if quiet.cancelled_caught:
+            await self.request(lambda rid: m.Ping(rid=rid), m.Pong, "ping")
 
     async def _read(self) -> None:
         with trio.CancelScope(deadline=self.session.silent_at_s) as scope:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from tts_streamd_client.errors import NoAnswerError
-from tts_streamd_client.options import ROOM_S, TIMEOUT_S
+from tts_streamd_client.options import QUIET_S, ROOM_S, TIMEOUT_S
 from tts_streamd_client.speech import Gathering, Speech
 from tts_streamd_protocol import messages as m
 
@@ -74,6 +74,13 @@ class Stream:
                 text = self._session.text(book, text, flush=flush)
                 flush = flush and bool(text)
                 await self._line.flush()
+
+    async def say_all(self, text: str) -> None:
+        """Say ``text``, however long, and no more; what has no room yet goes out while events are taken."""
+        async with self._sending:
+            self._book.check_open()
+            self._session.say_all(self._book, text)
+            await self._line.flush()
 
     async def set_voice(self, voice: str, settings: m.VoiceSettings | None = None) -> None:
         """Text from here on in another voice; if it is refused, the old one stays.
@@ -156,10 +163,14 @@ class Tap:
         return self
 
     async def __anext__(self) -> Tapped:
-        """The next message; cancelled, it has taken none."""
+        """The next message; cancelled, it has taken none.
+
+        Raises:
+            ClientError: the daemon is gone.
+        """
         await trio.lowlevel.checkpoint()
         while not self._line.session.tapped:
-            await self._line.step()
+            await self._line.step_or_probe()
         return self._line.session.tapped.popleft()
 
 
@@ -183,8 +194,15 @@ class Observer:
         return self
 
     async def __anext__(self) -> Published:
-        """The next message; cancelled, it has taken none."""
+        """The next message; cancelled, it has taken none.
+
+        Raises:
+            SessionLostError: not even ticks were published for ``QUIET_S``.
+        """
         await trio.lowlevel.checkpoint()
         while (message := self._observation.next_message()) is None:
-            self._observation.receive(await self._socket.recv())
+            with trio.move_on_after(QUIET_S) as quiet:
+                self._observation.receive(await self._socket.recv())
+            if quiet.cancelled_caught:
+                raise self._observation.silence()
         return message
