@@ -73,7 +73,7 @@ class Catalogue:
 
         try:
             with trio.fail_after(TIMEOUT_S):  # all of it: httpx's own time begins anew with each byte
-                async with httpx.AsyncClient(verify=self.tls(), timeout=None) as client:
+                async with httpx.AsyncClient(verify=self.tls(), timeout=TIMEOUT_S) as client:
                     answer = msgspec.json.decode(await self._read(client), type=_Answer)
         except trio.TooSlowError as error:
             raise CatalogueError(f"no whole answer within {TIMEOUT_S:g} s") from error

@@ -24,7 +24,7 @@ RATE_HZ = 24_000
 """The one currency inside the daemon: 16-bit mono PCM at 24 kHz."""
 
 MESSAGE_MS = 2_000
-"""An audio message is split above this, where a unit ends (contract 5.2)."""
+"""An audio message is split above this, where a unit ends (contract 5.2); a resampler may add what it held."""
 
 Kind = Literal["audio", "words", "state", "end"]
 
@@ -108,6 +108,7 @@ class Outlet:
         default_factory=deque[tuple[int, int]]
     )  # (sample fed, cp) in the resampler
     _ending: _Ending | None = None
+    _rest: bytes | None = None  # what the resampler still held when all had been fed
     closed: bool = False
     _resampler: Resampler = field(init=False)
     _codec: Codec = field(init=False)
@@ -186,13 +187,16 @@ class Outlet:
         pending = self.journal.pending
         if self._notes and (self._notes[0].after <= self._heard_to or not pending):
             self._draft_state(self._notes.popleft())
-        elif pending and (self._credit is None or self._credit > 0 or not pending[0].n_samples):
+        elif pending and (self._may_sound() or not pending[0].n_samples):
             self._draft_speech(self.journal.hand_over(MESSAGE_MS * RATE_HZ // 1000))
         elif self._ending is not None and not pending and not self.closed:
-            self._draft_end(self._ending)
+            return self._finish(self._ending)
         else:
             return False
         return True
+
+    def _may_sound(self) -> bool:
+        return self._credit is None or self._credit > 0
 
     def _number(self) -> int:
         return self._seq + len(self._parcels)
@@ -235,13 +239,20 @@ class Outlet:
             report = m.Audio(session=self.session, sid=self.sid, seq=self._number(), at=at, n=n, cp=cp)
             self._parcels.append(Parcel("audio", report, payload, n, heard_to))
 
+    def _finish(self, ending: _Ending) -> bool:
+        """The end, behind what resampler and codec still hold if all is to be heard (for credit, as any sound)."""
+        if ending.reason == "done":
+            self._rest = self._resampler.finish() if self._rest is None else self._rest
+            if self._rest and not self._may_sound():
+                return False
+            self._behind.clear()  # rounding may leave the filter a sample short of the last one's place
+            self._behind.append((0, self.journal.released_cp))
+            self._draft_audio(self._rest, self._codec.encode(self._rest) + self._codec.finish(), None)
+        self._draft_end(ending)
+        return True
+
     def _draft_end(self, ending: _Ending) -> None:
         journal, done = self.journal, ending.reason == "done"
-        if done:
-            rest = self._resampler.finish()
-            self._behind.clear()  # rounding may leave the filter a sample short of the last one's place
-            self._behind.append((0, journal.released_cp))
-            self._draft_audio(rest, self._codec.encode(rest) + self._codec.finish(), None)
         accepted, delivered = self.stamps.accepted_s, self.stamps.delivered_s
         report = m.End(
             session=self.session,

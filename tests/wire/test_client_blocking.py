@@ -231,10 +231,12 @@ def test_scene_lost_session_can_be_resumed(tmp_path):
 
 
 def test_scene_restarted_daemon(tmp_path):
-    with scripted(tmp_path, Scene.FORGETFUL), connect(tmp_path) as client, client.open() as stream:
+    with scripted(tmp_path, Scene.FORGETFUL), connect(tmp_path) as client:
+        stream = client.open()
         with pytest.raises(SessionLostError, match="does not know this session"):
+            client.ping()
+        with pytest.raises(SessionLostError, match="resume"):
             stream.send("one")
-            list(stream)
 
 
 def test_scene_new_boot_id(tmp_path):

@@ -260,6 +260,8 @@ class Session:
                 self._stops_at_s = now_s + reply.in_ms / 1000 + STOP_GRACE_S
             case m.Tick():
                 self._take_tick(reply)
+            case m.Error(code="hello_required"):
+                self.lose("the daemon does not know this session any more")
             case m.Error() if reply.rid is None or reply.rid not in self._answers:
                 self._take_error(reply)
             case _:
@@ -298,11 +300,9 @@ class Session:
             self.lose("the daemon was started anew")
 
     def _take_error(self, error: m.Error) -> None:
-        """An error that answers no request: about a stream, about the session, or about nothing we know."""
+        """An error that answers no request: about a stream, or about nothing we know."""
         book = None if error.sid is None else self.books.get(error.sid)
-        if error.code == "hello_required":
-            self.lose("the daemon does not know this session any more")
-        elif book is not None:
+        if book is not None:
             self._give_up(book, RequestRefusedError.of(error))
         else:
             self._counts["stray_errors"] += 1

@@ -203,12 +203,13 @@ class _Show:
     def _listen(self, until_s: float) -> None:
         while self.record.end is None and (left_s := until_s - self._now_s()) > 0:
             self._client.step(left_s)
-            while (event := self._stream.next_event(0)) is not None:
-                self._note(event)
+            # the actors first: a piece was sent before its sound came, though both may be read at once
             while self._tap is not None and (message := self._tap.next_message(0)) is not None:
                 fields = message.message or {}
                 if fields.get("op") in PIECE_OPS:
                     self.record.pieces.append((self._now_s(), str(fields.get("text", ""))))
+            while (event := self._stream.next_event(0)) is not None:
+                self._note(event)
 
     def _note(self, event: Event) -> None:
         match event:
