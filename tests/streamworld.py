@@ -48,11 +48,11 @@ class Link:
         self.world, self.route, self.script = world, asked.route, script
         self.upstream = Upstream(world.rng, script.habits)
         self.given = []  # (cp_start, cp_end)
-        self.ended = self.dropped = False
+        self.ended = self.dropped = self.broken = False
         self.news = trio.Event()
 
     def tell(self, signal):
-        if not self.script.takes or self.dropped:
+        if not self.script.takes or self.dropped or self.broken:
             return False
         assert signal.route == self.route
         match signal:
@@ -95,8 +95,7 @@ class Link:
                 self.deliver(*frame)
 
     def break_now(self):
-        self.script.takes = False
-        script = self.script
+        self.broken, script = True, self.script
         self.world.to_stream(
             s.RouteBroken(
                 route=self.route,
@@ -278,7 +277,7 @@ class World:
     def check_links(self):
         """Nobody keeps a socket for a stream that is gone."""
         for link in self.links.values():
-            over = link.ended or link.dropped or not link.script.takes or not link.script.opens
+            over = link.ended or link.dropped or link.broken or not link.script.takes or not link.script.opens
             assert over or self.crashes, f"link {link.route} was left behind"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -142,7 +143,7 @@ class Stream:
     def _may_send(self, piece: Piece) -> bool:
         """Whether upstream may be asked for more: audio on its way and audio that waits share one budget."""
         waiting = self._journal.pending_samples
-        if not self._again:  # what waits for lost text to be said again must not stop it from being said
+        if not self._again and self._owing():  # else what is held waits for this very piece
             waiting += self._ledger.held_samples
         waiting_ms = 1000 * waiting // RATE_HZ
         asked_cp = self._ledger.outstanding_cp
@@ -214,29 +215,23 @@ class Stream:
 
     async def _give_back(self) -> None:
         """The stream has ended: let all its links go, also one that is still to be handed to it."""
-        asked = self._route if self._route not in self._links else None
-        for route in tuple(self._links):
-            self._forget(route)
-        with trio.move_on_at(self._asked_at + ASKED_S if asked is not None else -inf):
-            async for delivery in self._slot.mailbox:
-                match delivery.message:
-                    case s.RouteOpened(route=route, link=link) if route == asked:
-                        self._tell(link, s.DropRoute(route=route))
-                        return
-                    case s.RouteBroken(route=route) if route == asked:
-                        return
-                    case _:
-                        pass
+        self._forget_all()
+        with trio.move_on_at(self._asked_at + ASKED_S), suppress(trio.EndOfChannel):
+            while self._route is not None and self._route not in self._links:
+                self._on((await self._slot.mailbox.receive()).message, b"")
+        self._forget_all()
 
     def _lose(self, route: int, code: Code, message: str, retry_ms: int | None = None) -> None:
         """A route broke: say again what it had not brought whole, over another one, or give up."""
         if self._break(route):
             self._fail_again(code, message, retry_ms)
-        # else an idle route ended: another is opened when there is text
+        elif retry_ms:  # an idle route ended: another is opened when there is text
+            self._retry_at = trio.current_time() + retry_ms / 1000
 
     def _break(self, route: int) -> bool:
-        """Give a route up; whether text is to be said again, or a route was asked for in vain."""
-        in_vain = route == self._route and route not in self._links
+        """Give a route up; whether text is to be said again, or waited for this route in vain."""
+        waited = route not in self._links or (not self._sent_any and (self._again or self._next))
+        in_vain = route == self._route and bool(waited)
         self._forget(route)
         if route == self._route:
             self._route = None
@@ -287,6 +282,12 @@ class Stream:
         if (link := self._links.pop(route, None)) is not None:
             self._tell(link, s.DropRoute(route=route))
 
+    def _forget_all(self) -> None:
+        for route in tuple(self._links):
+            self._forget(route)
+            if route == self._route:
+                self._route = None
+
     # -- time ----------------------------------------------------------------------------------------------
     def _deadline(self) -> float:
         """When to think again although nothing has come."""
@@ -325,18 +326,16 @@ class Stream:
 
     # -- signals in ----------------------------------------------------------------------------------------
     def _on(self, signal: s.StreamSignal, payload: bytes) -> None:
-        if self._slot.ended:
-            return
         match signal:
-            case s.FrameArrived():
-                self._on_frame(signal, payload)
-            case s.RouteFinal():
-                self._on_final(signal.route)
             case s.RouteOpened():
-                self._on_opened(signal)
+                self._on_opened(signal)  # after the end, too: it has to be given back
             case s.RouteBroken():
                 self._on_broken(signal)
-            case s.TextAccepted() | s.AudioTaken() | s.StopStream():
+            case s.FrameArrived() if not self._over():
+                self._on_frame(signal, payload)
+            case s.RouteFinal() if not self._over():
+                self._on_final(signal.route)
+            case _:
                 pass  # the slot says it all
 
     def _on_frame(self, frame: s.FrameArrived, pcm: bytes) -> None:
@@ -374,7 +373,10 @@ class Stream:
     def _on_broken(self, broken: s.RouteBroken) -> None:
         if broken.route not in self._links and broken.route != self._route:
             return  # given up already
-        if broken.retryable or self._ledger.has_spoken(broken.route):  # then the next one may say so again
+        if self._over():
+            self._links.pop(broken.route, None)
+            self._route = None if broken.route == self._route else self._route
+        elif broken.retryable or self._ledger.has_spoken(broken.route):  # then the next one may say so again
             self._lose(broken.route, broken.code, broken.message, broken.retry_ms)
         else:
             self._slot.fail(broken.code, broken.message, retryable=False)

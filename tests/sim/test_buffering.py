@@ -436,14 +436,15 @@ async def test_a_route_refused_after_the_end_is_waited_for_no_longer(autojump_cl
 
 async def test_a_route_that_comes_too_late_is_let_go(autojump_clock):
     world = World(only_first(Script(answer_s=ASKED_S + 0.5)))
-    world.speak(TEXT)
 
     async def user():
+        world.accept("One sentence. ", flush=True)
         await trio.sleep(10)
+        world.slot.close()
 
-    await world.run()
-    world.check_done(TEXT)
-    assert world.links[1].dropped or world.end
+    await world.run(user)
+    world.check_done("One sentence. ")
+    assert world.links[1].dropped
 
 
 async def test_news_of_routes_that_were_given_up_changes_nothing(autojump_clock):
