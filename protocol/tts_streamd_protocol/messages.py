@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from tts_streamd_protocol.errors import Code  # noqa: TC001  msgspec reads annotations at run time
+from tts_streamd_protocol.errors import Code
 
 PROTO: tuple[int, int] = (1, 0)
 """Major, minor.  Another major is refused; a minor only adds."""

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from tts_streamd_protocol.errors import TtsStreamdError
 from tts_streamd_protocol.explain import Plain, Unusable, explain, shorten
-from tts_streamd_protocol.messages import U32, Name  # noqa: TC001  msgspec reads annotations at run time
+from tts_streamd_protocol.messages import U32, Name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
