@@ -33,7 +33,8 @@ HEARTBEAT_TIMES = 3
 SOCKET_MODE = 0o600
 """Clients of the same user; the group's rights come with the system service's own socket unit."""
 
-ENGINE_BACKLOG = 128
+ENGINE_BACKLOG = 4096
+"""A burst of streams must find room; the kernel caps it at net.core.somaxconn."""
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import msgspec
 import structlog
 import trio
 
+from tts_streamd.files import raise_file_limit, room_for_sessions
 from tts_streamd_actors.buffering import Stream
 from tts_streamd_actors.bus import Bus
 from tts_streamd_actors.catalogue import Catalogue
@@ -87,6 +88,8 @@ class Daemon:
         self._link_numbers = itertools.count(1)
         self._tls: ssl.SSLContext | None = None
         self._stream_slots: dict[str, Slot] = {}
+        self._max_sessions = room_for_sessions(raise_file_limit(), config.gateway.max_sessions)
+        self._version = f"tts-streamd/{version('tts-streamd')}"
         self.bus = Bus()
         self.door = Door(*sockets, boot_id=secrets.token_hex(8))
         self.voices = self._voice_book()
@@ -262,7 +265,7 @@ class Daemon:
         config = self.config
         streams, gateway = config.streams, config.gateway
         return Defaults(
-            daemon=f"tts-streamd/{version('tts-streamd')}",
+            daemon=self._version,
             upstream=config.endpoint.kind,
             events=f"ipc://{self.runtime.events}",
             model=config.voice.model,
@@ -278,13 +281,13 @@ class Daemon:
                 stall_ms=streams.stall_ms,
             ),
             max_streams=streams.max_total,
-            max_sessions=gateway.max_sessions,
+            max_sessions=self._max_sessions,
             uid=os.getuid(),
         )
 
     def _status(self) -> m.StatusReply:
         return m.StatusReply(
-            daemon=self._defaults().daemon,
+            daemon=self._version,
             pid=os.getpid(),
             uptime_ms=min(2**32 - 1, round(1000 * (trio.current_time() - self._started_s))),
             boot_id=self.door.boot_id,
