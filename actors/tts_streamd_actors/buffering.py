@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from tts_streamd_actors.commons import Commons
 from tts_streamd_actors.outlet import RATE_HZ
 from tts_streamd_protocol import signals as s
 from tts_streamd_protocol.chunking import Chunker, Piece, pieces
@@ -33,8 +34,17 @@ BATCH = 64
 OWED_S = 10.0
 """A route that owes audio and has brought none for so long is dead."""
 
+SLOW_S = 60.0
+"""... unless upstream brings others theirs: then it is slow, and saying it all again would make it slower."""
+
 ASKED_S = 2.0
 """The connection actor answers at once; if it crashed over the question, ask again after this."""
+
+BYTES_PER_S = 2 * RATE_HZ
+
+MAX_S_PER_CP, SLACK_S = 2, 30
+"""Audio that a route may bring: far above the slowest speech; without a bound an upstream that never stops would fill
+the memory."""
 
 MAX_FAILURES = 4
 """Failures since speech last came out; then the stream gives up (ledger rule 24)."""
@@ -49,8 +59,12 @@ AskForRoute = Callable[[s.OpenRoute], bool]
 class Stream:
     """The actor of one slot.  ``open_route`` asks the connection actor, ``tell`` speaks to a link by name."""
 
-    def __init__(self, slot: Slot, *, open_route: AskForRoute, tell: Tell) -> None:
+    def __init__(
+        self, slot: Slot, *, open_route: AskForRoute, tell: Tell, commons: Commons | None = None
+    ) -> None:
         self._slot = slot
+        self._commons = Commons() if commons is None else commons
+        self._allowed_bytes: dict[int, int] = {}  # what each route may still bring
         self._journal = slot.journal
         self._stamps = slot.outlet.stamps
         self._open = open_route
@@ -109,6 +123,9 @@ class Stream:
         if self._over():
             return
         self._feed()
+        if self._journal.closed and not self._journal.sent and self._slot.unspeakable:
+            self._slot.finish("done")  # which it cannot
+            return
         while (piece := self._next_piece()) is not None and self._may_send(piece):
             if not self._reach(piece):
                 return
@@ -149,7 +166,7 @@ class Stream:
         asked_cp = self._ledger.outstanding_cp
         if asked_cp:
             waiting_ms += MS_PER_CP * (asked_cp + piece.end_cp - piece.start_cp) - 1
-        may = waiting_ms < self._slot.spec.buffer_ms
+        may = waiting_ms < self._commons.buffer_ms(self._slot.spec.buffer_ms, trio.current_time())
         self._slot.throttled = not may
         return may
 
@@ -166,6 +183,8 @@ class Stream:
         assert route is not None
         text = self._ledger.send(route, piece.start_cp, piece.end_cp)
         self._route_end, self._sent_any, self._moved_at = piece.end_cp, True, trio.current_time()
+        allowed = self._allowed_bytes.get(route, SLACK_S * BYTES_PER_S)
+        self._allowed_bytes[route] = allowed + MAX_S_PER_CP * BYTES_PER_S * len(text)
         if self._again:
             self._again.popleft()
         else:
@@ -279,6 +298,7 @@ class Stream:
             self._slot.on_ready(self._slot)
 
     def _forget(self, route: int) -> None:
+        self._allowed_bytes.pop(route, None)
         if (link := self._links.pop(route, None)) is not None:
             self._tell(link, s.DropRoute(route=route))
 
@@ -296,7 +316,12 @@ class Stream:
             at = self._retry_at
         if self._route is not None and self._route not in self._links:
             at = self._asked_at + ASKED_S
-        return min(at, self._moved_at + OWED_S) if self._owing() else at
+        return min(at, self._owed_at()) if self._owing() else at
+
+    def _owed_at(self) -> float:
+        """When what is owed is overdue: later while upstream brings others theirs, for slow is not dead."""
+        alive = max(self._moved_at, self._commons.heard_s)
+        return min(alive + OWED_S, self._moved_at + SLOW_S)
 
     def _on_deadline(self) -> None:
         if self._over():
@@ -304,7 +329,7 @@ class Stream:
         now = trio.current_time()
         if self._route is not None and self._route not in self._links and now >= self._asked_at + ASKED_S:
             self._lose(self._route, "timeout", "no route was opened in time")
-        if now >= self._moved_at + OWED_S and not self._over():
+        if now >= self._owed_at() and not self._over():
             self._on_stall()
 
     def _owing(self) -> list[int]:
@@ -322,7 +347,8 @@ class Stream:
             else:
                 lost |= self._break(route)
         if lost:
-            self._fail_again("timeout", f"upstream brought no audio for {OWED_S:g} s")
+            waited_s = trio.current_time() - self._moved_at
+            self._fail_again("timeout", f"upstream brought no audio for {waited_s:.0f} s")
 
     # -- signals in ----------------------------------------------------------------------------------------
     def _on(self, signal: s.StreamSignal, payload: bytes) -> None:
@@ -341,9 +367,13 @@ class Stream:
     def _on_frame(self, frame: s.FrameArrived, pcm: bytes) -> None:
         if frame.route not in self._links:
             return  # given up already
-        now = self._moved_at = trio.current_time()
+        now = self._moved_at = self._commons.heard_s = trio.current_time()
         if self._stamps.first_frame_s is None:
             self._stamps.first_frame_s = now
+        self._allowed_bytes[frame.route] = allowed = self._allowed_bytes.get(frame.route, 0) - len(pcm)
+        if allowed < 0:
+            self._lose(frame.route, "upstream_protocol", "upstream brings more audio than the text can last")
+            return
         self._slot.enter("speaking", "recovered" if self._slot.phase == "recovering" else None)
         before = self._journal.released_cp, self._journal.samples
         outputs = self._ledger.audio(
@@ -359,6 +389,7 @@ class Stream:
 
     def _on_final(self, route: int) -> None:
         self._links.pop(route, None)
+        self._allowed_bytes.pop(route, None)
         if route == self._route:
             self._route = None
         if self._settle(self._ledger.final, route):

@@ -87,12 +87,9 @@ class Catalogue:
         ]
 
     async def _read(self, client: httpx.AsyncClient) -> bytes:
-        found = bytearray()
         url = f"{self.http_base}/v1/voices"
         async with client.stream("GET", url, headers=self.headers()) as response:
             response.raise_for_status()
-            async for chunk in response.aiter_bytes():
-                found += chunk
-                if len(found) > MAX_BYTES:
-                    raise CatalogueError(f"its list is larger than {MAX_BYTES} bytes")
-        return bytes(found)
+            if int(response.headers.get("content-length", 0)) > MAX_BYTES:
+                raise CatalogueError(f"its list is larger than {MAX_BYTES} bytes")
+            return await response.aread()

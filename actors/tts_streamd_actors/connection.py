@@ -99,7 +99,7 @@ class Connection:
         with self.mailbox.incarnation():
             while True:
                 self._keep_warm()
-                with trio.move_on_at(self._warm_at if self.links.warm is None else inf):
+                with trio.move_on_at(inf if self.links.warm is not None else self._warm_at):
                     self._on((await self.mailbox.receive()).message)
 
     def _on(self, signal: s.ConnectionSignal) -> None:
@@ -143,9 +143,13 @@ class Connection:
         if warm is not None and warm.key != key:  # the configuration has changed
             warm.mailbox.offer(s.DropRoute(route=0))
             self.links.warm = None
-        if key is None or self.links.warm is not None or trio.current_time() < self._warm_at:
+        now = trio.current_time()
+        if self.links.warm is not None or now < self._warm_at:
             return
-        self._warmed_s = trio.current_time()
+        if key is None:  # no such voice: it may be listed later, or configured
+            self._warm_at = now + WARM_RETRY_S[-1]
+            return
+        self._warmed_s = now
         try:
             self.links.warm = self.links.open(key)
         except TooManyChildrenError:

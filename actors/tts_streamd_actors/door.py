@@ -62,11 +62,11 @@ class Door:
     sessions: dict[bytes, Session] = field(default_factory=dict[bytes, Session])
     next_session: int = 1
     stopping: bool = False
-    subscriptions: int = 0
     parked: set[Session] = field(default_factory=set[Session])
     dropped_sessions: int = 0
     _ready: deque[Session] = field(default_factory=deque[Session])
     _wake: trio.Event = field(default_factory=trio.Event)
+    _some_parked: trio.Event = field(default_factory=trio.Event)
 
     # -- who has something to send ---------------------------------------------------------------------------
     def reply(self, session: Session, reply: m.AnyReply) -> None:
@@ -120,6 +120,7 @@ class Door:
                 if session.parked_s is None:
                     session.parked_s = now_s
                 self.parked.add(session)
+                self._some_parked.set()
         except PeerGoneError:
             self.drop(session, "it has gone away")
 
@@ -162,7 +163,7 @@ class Door:
         if not self._send(session, frames):
             return False
         slot.outlet.taken(now_s)
-        if slot.spec.shared and self.subscriptions:
+        if slot.spec.shared:
             topic = report_topic(parcel.kind, session=session.id, sid=slot.spec.sid, label=slot.spec.label)
             self.events.send_nowait([topic, *frames])
         session.ready.rotate(-1)
@@ -176,6 +177,12 @@ class Door:
         """Answer somebody without a session, if it can take it now."""
         with suppress(PeerGoneError):
             self.control.send_nowait([routing_id, head])
+
+    async def wait_parked(self) -> None:
+        """Wait until a client is parked."""
+        while not self.parked:
+            self._some_parked = trio.Event()
+            await self._some_parked.wait()
 
     def retry_parked(self) -> None:
         """Give parked clients another chance."""
@@ -192,6 +199,18 @@ class Door:
         self.next_session += 1
         self.sessions[routing_id] = session
         return session
+
+    def drop_vanished(self, now_s: float) -> None:
+        """Ask all sessions without streams whether they are still there: only a send tells."""
+        for session in tuple(self.sessions.values()):
+            if session.streams:
+                continue
+            session.ticked_s = now_s
+            tick = encode(m.Tick(session=session.id, boot_id=self.boot_id))
+            try:
+                self.control.send_nowait([session.routing_id, tick])
+            except PeerGoneError:
+                self.drop(session, "it has gone away")
 
     def drop(self, session: Session, why: str) -> None:
         """Forget a session; its streams end, since nobody would hear them."""

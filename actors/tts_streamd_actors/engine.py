@@ -6,6 +6,8 @@ The engine's stdin is a pipe from here: when this process dies, however it dies,
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -22,8 +24,11 @@ log = structlog.get_logger("tts_streamd.engine")
 RESPAWN_S = (0.0, 0.5, 1, 2, 5, 10, 30)
 """Waits before a new process, by deaths in a row."""
 
-STEADY_S = 30.0
+STEADY_S = 10.0
 """A process that lived so long starts the count of deaths anew."""
+
+UNANSWERED = 2
+"""Connections in a row that a living process did not answer within their deadline: it hangs."""
 
 STOP_S = 1.5
 """The engine promises to end within 1 s of EOF; then it is killed."""
@@ -46,6 +51,7 @@ class Engine:
     command: Callable[[int], Sequence[str]] = engine_command
     pid: int | None = field(default=None, init=False)
     deaths: int = field(default=0, init=False)
+    _unanswered: int = field(default=0, init=False)
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Run the engine until cancelled; whenever it dies, start it again."""
@@ -64,6 +70,18 @@ class Engine:
             log.warning("the engine died; starting it again", status=status, again_in_s=wait_s)
             await trio.sleep(wait_s)
 
+    def answered(self) -> None:
+        """A connection to the engine was opened."""
+        self._unanswered = 0
+
+    def unanswered(self) -> None:
+        """A connection waited for the engine in vain: a process that hangs is killed, and started again."""
+        self._unanswered += 1
+        if self._unanswered >= UNANSWERED and self.pid is not None:
+            log.error("the engine hangs; killing it", pid=self.pid, unanswered=self._unanswered)
+            self._unanswered = 0
+            os.kill(self.pid, signal.SIGKILL)
+
     async def _run_once(self) -> int:
         environ = {name: value for name, value in self.environ.items() if name not in SECRETS}
         process = await trio.lowlevel.open_process(
@@ -79,7 +97,7 @@ class Engine:
         try:
             return await process.wait()
         finally:
-            self.pid = None
+            self.pid, self._unanswered = None, 0
             await _stop(process)
 
 

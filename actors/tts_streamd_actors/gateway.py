@@ -75,10 +75,10 @@ class Gateway:
         routing_id = frames[0].bytes
         session = self.door.sessions.get(routing_id)
         try:
-            _check_routing_id(routing_id)
             request = decode_request(
                 [frame.bytes for frame in frames[1:]], max_message_bytes=self.max_message_bytes
             )
+            _check_routing_id(routing_id, request.rid)
             check_hello(request, has_session=session is not None)
             if isinstance(request, m.Hello):
                 self._hello(request, session, routing_id, peer(frames[-1]))
@@ -118,10 +118,10 @@ class Gateway:
 
     async def _parked(self) -> None:
         while True:
+            await self.door.wait_parked()
             await trio.sleep(PARKED_RETRY_S)
-            if self.door.parked:
-                self.door.retry_parked()
-                self._end_stalled(trio.current_time() - self.stall_ms / 1000)
+            self.door.retry_parked()
+            self._end_stalled(trio.current_time() - self.stall_ms / 1000)
 
     def _end_stalled(self, since_s: float) -> None:
         for session in tuple(self.door.parked):
@@ -146,13 +146,9 @@ class Gateway:
         """Acknowledge each subscription on its topic: what is published from then on arrives."""
         while True:
             for frames in await self.door.events.recv_batch(BATCH):
-                change, wanted = frames[0][:1], frames[0][1:]
-                if change == b"\x01":
-                    self.door.subscriptions += 1
-                    if is_valid_subscription(wanted):
-                        self.door.events.send_nowait([wanted, encode(m.Subscribed())])
-                elif change == b"\x00":
-                    self.door.subscriptions = max(0, self.door.subscriptions - 1)
+                begins, wanted = frames[0][:1] == b"\x01", frames[0][1:]
+                if begins and is_valid_subscription(wanted):
+                    self.door.events.send_nowait([wanted, encode(m.Subscribed())])
 
     async def _events_tick(self) -> None:
         head = encode(m.Tick(boot_id=self.door.boot_id))
@@ -161,7 +157,7 @@ class Gateway:
             await trio.sleep(EVENTS_TICK_S)
 
 
-def _check_routing_id(routing_id: bytes) -> None:
+def _check_routing_id(routing_id: bytes, rid: int | None) -> None:
     """Libzmq's own begin with 0; two clients that set the same one would silently be taken for one."""
     if routing_id[:1] != b"\0":
-        raise Refusal("denied", "set no routing id: the daemon gives every connection its own")
+        raise Refusal("denied", "set no routing id: the daemon gives every connection its own", rid=rid)

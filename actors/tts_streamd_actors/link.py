@@ -13,6 +13,7 @@ import structlog
 import trio
 import trio_websocket as tws
 
+from tts_streamd_actors.dialling import carry
 from tts_streamd_protocol import signals as s
 from tts_streamd_protocol.elevenlabs.faults import UpstreamFault, classify_http
 from tts_streamd_protocol.elevenlabs.session import (
@@ -34,12 +35,6 @@ if TYPE_CHECKING:
     from tts_streamd_protocol.take import Alignment
 
 log = structlog.get_logger("tts_streamd.link")
-
-MAX_MESSAGE_BYTES = 16 * 2**20
-"""ElevenLabs sends frames above 1 MiB, which is trio-websocket's own limit."""
-
-RECEIVE_BYTES = 65_536
-"""trio-websocket reads 4 KiB at a time unless told; this halves its CPU."""
 
 SEND_S = 5.0
 """A socket that takes no text for so long is dead."""
@@ -90,25 +85,26 @@ class Link:
             self._fault = UpstreamFault(
                 "internal", "the link's actor failed; the daemon's log says why", retryable=True
             )
+            self._tell_stream()
         else:
             self._slot.started = True
             with self._slot.mailbox.incarnation():
                 await self._serve()
-        self._tell_end()
+        self._tell_connection()
 
     async def _serve(self) -> None:
         async with trio.open_nursery() as nursery:
             socket = await self._connect(nursery)
-            if socket is None:
-                nursery.cancel_scope.cancel()  # trio-websocket's reader waits for upstream, maybe for ever
-                return
-            try:
-                nursery.start_soon(self._read, socket, nursery.cancel_scope)
-                await self._write(socket)
-            finally:
-                with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_S):
+            if socket is not None:
+                async with trio.open_nursery() as talking:
+                    talking.start_soon(self._read, socket, talking.cancel_scope)
+                    await self._write(socket)
+                    talking.cancel_scope.cancel()
+            self._tell_stream()  # at once: closing takes a round trip
+            if socket is not None:
+                with trio.move_on_after(CLOSE_S):
                     await socket.aclose()
-                nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
 
     # -- opening -------------------------------------------------------------------------------------------
     async def _connect(self, nursery: trio.Nursery) -> tws.WebSocketConnection | None:
@@ -116,20 +112,13 @@ class Link:
         timeout_s = self._endpoint.connect_timeout_s
         try:
             with trio.fail_after(timeout_s):
-                socket = await self._open(nursery)
+                socket: tws.WebSocketConnection = await nursery.start(self._carry)
                 await socket.send_message(self._session.start())
         except trio.TooSlowError:
-            self._unreachable(f"upstream did not answer within {timeout_s:g} s")
-        except tws.ConnectionRejected as error:
-            retry_after = dict(error.headers or ()).get(b"retry-after")
-            self._fault = classify_http(
-                error.status_code,
-                error.body or b"",
-                retry_after.decode("latin-1") if retry_after else None,
-                key=self._endpoint.headers.get("xi-api-key"),
-            )
+            message = f"upstream did not answer within {timeout_s:g} s"
+            self._fault = UpstreamFault("timeout", message, retryable=True)
         except (OSError, tws.HandshakeError, tws.ConnectionClosed) as error:
-            self._unreachable(f"upstream cannot be reached: {error or type(error).__name__}")
+            self._refused(error)
         else:
             self._to_connection(
                 s.LinkOpened(link=self._slot.name, took_ms=1000 * (trio.current_time() - began))
@@ -137,7 +126,7 @@ class Link:
             return socket
         return None
 
-    async def _open(self, nursery: trio.Nursery) -> tws.WebSocketConnection:
+    async def _carry(self, task_status: trio.TaskStatus[tws.WebSocketConnection]) -> None:
         endpoint, key = self._endpoint, self._slot.key
         path = url_path(
             key.voice,
@@ -146,26 +135,26 @@ class Link:
             inactivity_timeout_s=endpoint.inactivity_timeout_s,
             options=query_options(key.upstream),
         )
-        headers = [(name.encode(), value.encode()) for name, value in endpoint.headers.items()]
-        if endpoint.unix_path is not None:
-            stream = await trio.open_unix_socket(endpoint.unix_path)
-            return await tws.wrap_client_stream(
-                nursery,
-                stream,
-                "localhost",
-                path,
-                extra_headers=headers,
-                max_message_size=MAX_MESSAGE_BYTES,
-                receive_buffer_size=RECEIVE_BYTES,
-            )
-        return await tws.connect_websocket_url(
-            nursery,
-            endpoint.base + path,
-            ssl_context=endpoint.tls,
-            extra_headers=headers,
-            max_message_size=MAX_MESSAGE_BYTES,
-            receive_buffer_size=RECEIVE_BYTES,
+        await carry(
+            endpoint.base,
+            path,
+            endpoint.headers,
+            unix_path=endpoint.unix_path,
+            tls=endpoint.tls,
+            task_status=task_status,
         )
+
+    def _refused(self, error: Exception) -> None:
+        if isinstance(error, tws.ConnectionRejected):
+            retry_after = dict(error.headers or ()).get(b"retry-after")
+            self._fault = classify_http(
+                error.status_code,
+                error.body or b"",
+                retry_after.decode("latin-1") if retry_after else None,
+                key=self._endpoint.headers.get("xi-api-key"),
+            )
+        else:
+            self._unreachable(f"upstream cannot be reached: {error or type(error).__name__}")
 
     def _unreachable(self, message: str) -> None:
         self._fault = UpstreamFault("upstream_unreachable", message, retryable=True)
@@ -240,21 +229,25 @@ class Link:
                     return False
         return True
 
-    def _tell_end(self) -> None:
-        """The stream first, if it still waits for something; then the connection actor, which forgets the link."""
-        bound, fault = self._slot.bound, self._fault
-        if bound is not None:
-            why = fault or UpstreamFault("upstream_unreachable", "the link ended", retryable=True)
-            broken = s.RouteBroken(
-                route=bound.route,
-                code=why.code,
-                message=why.message,
-                retryable=why.retryable,
-                retry_ms=why.retry_ms,
-            )
-            self._slot.bound = None
-            self._to_stream(bound.stream, broken, b"")
-        if fault is not None and not self._dropped:
+    def _tell_stream(self) -> None:
+        """If it still waits for something, it learns that nothing will come."""
+        bound, self._slot.bound = self._slot.bound, None
+        if bound is None:
+            return
+        why = self._fault or UpstreamFault("upstream_unreachable", "the link ended", retryable=True)
+        broken = s.RouteBroken(
+            route=bound.route,
+            code=why.code,
+            message=why.message,
+            retryable=why.retryable,
+            retry_ms=why.retry_ms,
+        )
+        self._to_stream(bound.stream, broken, b"")
+
+    def _tell_connection(self) -> None:
+        """It forgets the link."""
+        fault = None if self._dropped else self._fault
+        if fault is not None:
             log.info("a link failed", link=self._slot.name, code=fault.code, reason=fault.message)
         code, message = (None, None) if fault is None else (fault.code, fault.message)
         self._to_connection(s.LinkEnded(link=self._slot.name, code=code, message=message))

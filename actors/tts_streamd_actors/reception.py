@@ -75,6 +75,8 @@ class Reception:
                     "shutting_down", "the daemon is stopping; try again in a moment", retry_ms=1000
                 )
             if len(self.door.sessions) >= defaults.max_sessions:
+                self.door.drop_vanished(trio.current_time())
+            if len(self.door.sessions) >= defaults.max_sessions:
                 raise TtsStreamdError(
                     "busy", f"{defaults.max_sessions} clients are connected already", retry_ms=1000
                 )
@@ -164,8 +166,8 @@ class Reception:
         if request.rid is not None:
             self.door.reply(session, m.Ok(rid=request.rid))
 
-    def _with(self, session: Session, sid: int, act: Callable[[Slot], None]) -> None:
-        """Act on a stream; one that has ended is passed over, one that never was is an error."""
+    def _with(self, session: Session, sid: int, act: Callable[[Slot], None]) -> bool:
+        """Act on a stream; one that has ended is passed over (False), one that never was is an error."""
         slot = session.streams.get(sid)
         if slot is not None:
             act(slot)
@@ -173,6 +175,7 @@ class Reception:
             raise TtsStreamdError(
                 "no_such_stream", f"no stream {sid} was opened in this session; send `open` first"
             )
+        return slot is not None
 
     # -- streams -------------------------------------------------------------------------------------------
     def _open(self, session: Session, request: m.Open | m.Speak) -> None:
@@ -252,17 +255,18 @@ class Reception:
     def _text(self, session: Session, request: m.Text) -> None:
         def accept(slot: Slot) -> None:
             if slot.ended:
+                self._ok(session, request)
                 return
             slot.accept(request.text, request.cp, flush=request.flush, now_s=trio.current_time())
             if request.rid is not None:
                 slot.told_cp = slot.acked_cp
-                self.door.reply(
-                    session, m.Ack(rid=request.rid, sid=request.sid, chars=slot.acked_cp - slot.spec.start_cp)
-                )
+                chars = slot.acked_cp - slot.spec.start_cp
+                self.door.reply(session, m.Ack(rid=request.rid, sid=request.sid, chars=chars))
             else:
                 slot.on_ready(slot)
 
-        self._with(session, request.sid, accept)
+        if not self._with(session, request.sid, accept):
+            self._ok(session, request)
 
     def _credit(self, slot: Slot, add_ms: int) -> None:
         if not slot.outlet.add_credit(add_ms, self.defaults().limits.max_credit_ms):
@@ -271,13 +275,22 @@ class Reception:
 
     def _cancel(self, session: Session, request: m.Cancel) -> None:
         if request.sid is not None:
-            self._with(session, request.sid, lambda slot: slot.finish("cancelled", at=request.at))
+            owner = session if request.session is None else self._session(session, request.session)
+            if owner is not None:
+                self._with(owner, request.sid, lambda slot: slot.finish("cancelled", at=request.at))
         else:
             for other in tuple(self.door.sessions.values()):
                 if other is session or (request.scope == "all" and self._may_touch(session, other)):
                     for slot in tuple(other.streams.values()):
                         slot.finish("cancelled")
         self._ok(session, request)
+
+    def _session(self, session: Session, number: int) -> Session | None:
+        """Another session, by its number; None if it is gone.  Raises ``denied``."""
+        found = next((other for other in self.door.sessions.values() if other.id == number), None)
+        if found is not None and found is not session and not self._may_touch(session, found):
+            raise TtsStreamdError("denied", f"session {number} is another user's")
+        return found
 
     def _may_touch(self, session: Session, other: Session) -> bool:
         """One's own user's streams; root and the daemon's user may stop everybody's."""

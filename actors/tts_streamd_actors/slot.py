@@ -15,12 +15,16 @@ from tts_streamd_protocol import messages as m
 from tts_streamd_protocol.errors import RETRYABLE, Code, TtsStreamdError
 from tts_streamd_protocol.journal import Journal
 from tts_streamd_protocol.signals import AudioTaken, RouteKey, StopStream, StreamSignal, TextAccepted
+from tts_streamd_protocol.units import has_voiced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tts_streamd_actors.mailbox import Mailbox
     from tts_streamd_audio.formats import Format
+
+MAX_CP = 2**32 - 1
+"""No number on the wire is larger."""
 
 MAILBOX_CAPACITY = 1024
 """Signals that may wait for one stream: it reads at once; 1024 frames of 0.1 s are more than upstream may send."""
@@ -88,10 +92,12 @@ class Slot:
     # -- text in (the gateway's side) ----------------------------------------------------------------------
     def accept(self, text: str, cp: int | None, *, flush: bool, now_s: float) -> None:
         """Take text into the journal and wake the stream; raises ``TtsStreamdError`` and takes nothing."""
-        if self.journal.closed:
-            raise TtsStreamdError("bad_value", f"stream {self.spec.sid} was closed for text; open another")
         new = text if cp is None else self.journal.check_overlap(cp, text)
-        self._check_window(len(new))
+        if self.journal.closed:
+            if not new:
+                return  # sent again, to be sure
+            raise TtsStreamdError("bad_value", f"stream {self.spec.sid} was closed for text; open another")
+        self._check_room(len(new))
         if new and self.outlet.stamps.accepted_s is None:
             self.outlet.stamps.accepted_s = now_s
         accepted = self.journal.accept(new)
@@ -100,7 +106,9 @@ class Slot:
         self.advance_ack()
         self.mailbox.offer(TextAccepted(cp=accepted))
 
-    def _check_window(self, n_cp: int) -> None:
+    def _check_room(self, n_cp: int) -> None:
+        if self.journal.accepted_cp + n_cp > MAX_CP:
+            raise TtsStreamdError("bad_value", f"a stream's text ends at cp {MAX_CP}; open another")
         if self.journal.accepted_cp + n_cp - self.acked_cp > self.text_window:
             message = f"more than {self.text_window} code points are not acknowledged; wait for `ack`"
             raise TtsStreamdError("text_overrun", message)
@@ -126,7 +134,7 @@ class Slot:
         """End the stream, once; only a ``done`` whose audio still waits for the client is overtaken."""
         if self.outlet.closed or (self.ended and (reason == "done" or not self.outlet.finishing)):
             return
-        if reason == "done" and self._unspeakable():
+        if reason == "done" and self.unspeakable:
             reason, error = (
                 "failed",
                 stream_error(
@@ -158,8 +166,16 @@ class Slot:
             self.outlet.note(phase, detail)
             self.on_ready(self)
 
-    def _unspeakable(self) -> bool:
-        return not self.journal.spoke and bool(self.journal.skipped)
+    @property
+    def unspeakable(self) -> bool:
+        """Nothing of the whole text can be spoken, although something is there that should be."""
+        journal = self.journal
+        if self.spec.start_cp:
+            return False  # it goes on in the middle of a text that has been heard
+        if journal.sent:
+            return not journal.spoke and bool(journal.skipped)
+        text = journal.slice(journal.start_cp, journal.accepted_cp)
+        return bool(text.strip()) and not has_voiced(text)
 
     def info(self, now_s: float, *, with_text: bool) -> m.StreamInfo:
         """For ``streams``."""

@@ -23,6 +23,7 @@ from tts_streamd.files import raise_file_limit, room_for_sessions
 from tts_streamd_actors.buffering import Stream
 from tts_streamd_actors.bus import Bus
 from tts_streamd_actors.catalogue import Catalogue
+from tts_streamd_actors.commons import Commons
 from tts_streamd_actors.connection import Connection, Links, LinkSlot
 from tts_streamd_actors.door import Door, Session
 from tts_streamd_actors.engine import Engine
@@ -88,6 +89,7 @@ class Daemon:
         self._link_numbers = itertools.count(1)
         self._tls: ssl.SSLContext | None = None
         self._stream_slots: dict[str, Slot] = {}
+        self._commons = Commons(self._waiting_bytes)
         self._max_sessions = room_for_sessions(raise_file_limit(), config.gateway.max_sessions)
         self._version = f"tts-streamd/{version('tts-streamd')}"
         self.bus = Bus()
@@ -160,7 +162,14 @@ class Daemon:
 
     async def _run_stream(self, slot: Slot, ready: Callable[[], None]) -> None:
         """A new incarnation each time: whatever the last one had in its head is gone."""
-        await Stream(slot, open_route=self._connection_box.offer, tell=self._tell_link).run(ready)
+        stream = Stream(
+            slot, open_route=self._connection_box.offer, tell=self._tell_link, commons=self._commons
+        )
+        await stream.run(ready)
+
+    def _waiting_bytes(self) -> int:
+        """Speech that waits for clients: 16-bit samples."""
+        return 2 * sum(slot.journal.pending_samples for slot in self._stream_slots.values())
 
     def _discard_stream(self, slot: Slot) -> None:
         self._stream_slots.pop(slot.spec.name, None)
@@ -206,6 +215,10 @@ class Daemon:
         return slot.mailbox.offer(signal, pcm) or (not pcm and slot.mailbox.offer(signal, urgent=True))
 
     def _to_connection(self, signal: s.ConnectionSignal) -> bool:
+        if self.engine is not None and isinstance(signal, s.LinkOpened):
+            self.engine.answered()
+        elif self.engine is not None and isinstance(signal, s.LinkEnded) and signal.code == "timeout":
+            self.engine.unanswered()
         taken = self._connection_box.offer(signal)
         if not taken and isinstance(signal, s.LinkEnded):
             self.links.retire(signal.link)
@@ -307,7 +320,6 @@ class Daemon:
                 else None,
                 "parked_clients": len(self.door.parked),
                 "dropped_sessions": self.door.dropped_sessions,
-                "subscriptions": self.door.subscriptions,
             },
         )
 

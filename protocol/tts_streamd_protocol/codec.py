@@ -244,6 +244,8 @@ def _check_cancel(request: Cancel) -> None:
         raise TtsStreamdError(
             "bad_value", "`cancel` needs either `sid` or `scope` (mine or all), and not both"
         )
+    if request.session is not None and request.sid is None:
+        raise TtsStreamdError("bad_value", "`session` says whose `sid` it is: give both")
 
 
 def _check_stream(request: Open | Speak) -> None:

@@ -120,9 +120,10 @@ class Credit(Request, frozen=True, kw_only=True, tag="credit"):
 
 
 class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):
-    """Stop at once.  ``at``: samples the client has really played."""
+    """Stop at once.  ``at``: samples the client has really played; ``session``: whose, if not one's own."""
 
     sid: U32 | None = None
+    session: U32 | None = None
     scope: Scope | None = None
     at: U32 | None = None
 
