@@ -6,7 +6,6 @@ client: audio is bounded by holding text back.  When it crashes, a new one begin
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
@@ -17,12 +16,13 @@ import trio
 from tts_streamd_actors.commons import Commons
 from tts_streamd_actors.outlet import RATE_HZ
 from tts_streamd_protocol import signals as s
-from tts_streamd_protocol.chunking import Chunker, Piece, pieces
 from tts_streamd_protocol.ledger import Ledger, Lost, Output
+from tts_streamd_protocol.prompter import Prompter
 from tts_streamd_protocol.take import Alignment
 
 if TYPE_CHECKING:
     from tts_streamd_actors.slot import Slot
+    from tts_streamd_protocol.chunking import Piece
     from tts_streamd_protocol.errors import Code
 
 MS_PER_CP = 100
@@ -70,10 +70,7 @@ class Stream:
         self._open = open_route
         self._tell = tell
         self._ledger = Ledger(slot.journal)
-        self._chunker = Chunker(slot.spec.schedule, start_cp=slot.journal.released_cp)
-        self._fed_cp = slot.journal.released_cp
-        self._again: deque[Piece] = deque()  # lost text, to be said again before anything new
-        self._next: Piece | None = None  # cut, but not sent yet
+        self._prompter = Prompter(slot.journal, slot.spec.schedule, slot.flushes)
         self._links: dict[int, str] = {}  # the links of all routes that are still to bring audio
         self._route: int | None = None  # the route that takes text
         self._route_end = 0  # ... and where its text ends
@@ -106,7 +103,7 @@ class Stream:
         slot = self._slot
         if slot.link is not None:
             self._tell(slot.link, s.DropRoute(route=slot.last_route))
-        if slot.cut_cp > self._fed_cp:  # it had been sent: say it again without waiting for more
+        if slot.cut_cp > self._journal.released_cp:  # it had been sent: say it again without waiting for more
             slot.flushes.appendleft(slot.cut_cp)
 
     async def _listen(self) -> None:
@@ -122,7 +119,6 @@ class Stream:
     def _advance(self) -> None:
         if self._over():
             return
-        self._feed()
         if self._journal.closed and not self._journal.sent and self._slot.unspeakable:
             self._slot.finish("done")  # which it cannot
             return
@@ -132,35 +128,19 @@ class Stream:
             self._send(piece)
             if self._over():
                 return
-        if self._journal.closed and self._next is None and not self._again:
+        if self._journal.closed and not self._prompter.waiting:
             self._wind_up()
 
-    def _feed(self) -> None:
-        """Give the chunker the text that has come, up to each cut that the client asked for."""
-        for flush_cp in self._slot.flushes:
-            if flush_cp > self._fed_cp:
-                self._chunker.feed(self._journal.slice(self._fed_cp, flush_cp))
-                self._chunker.flush()
-                self._fed_cp = flush_cp
-        if self._journal.accepted_cp > self._fed_cp:
-            self._chunker.feed(self._journal.slice(self._fed_cp, self._journal.accepted_cp))
-            self._fed_cp = self._journal.accepted_cp
-        if self._journal.closed:
-            self._chunker.close()
-
     def _next_piece(self) -> Piece | None:
-        if self._again:
-            return self._again[0]
-        if self._next is None:
-            self._next = self._chunker.cut()
-            if self._next is not None and self._stamps.cut_s is None:
-                self._stamps.cut_s = trio.current_time()
-        return self._next
+        piece = self._prompter.next()
+        if piece is not None and self._stamps.cut_s is None:
+            self._stamps.cut_s = trio.current_time()
+        return piece
 
     def _may_send(self, piece: Piece) -> bool:
         """Whether upstream may be asked for more: audio on its way and audio that waits share one budget."""
         waiting = self._journal.pending_samples
-        if not self._again and self._owing():  # else what is held waits for this very piece
+        if not self._prompter.saying_again and self._owing():  # else what is held waits for this very piece
             waiting += self._ledger.held_samples
         waiting_ms = 1000 * waiting // RATE_HZ
         asked_cp = self._ledger.outstanding_cp
@@ -185,10 +165,7 @@ class Stream:
         self._route_end, self._sent_any, self._moved_at = piece.end_cp, True, trio.current_time()
         allowed = self._allowed_bytes.get(route, SLACK_S * BYTES_PER_S)
         self._allowed_bytes[route] = allowed + MAX_S_PER_CP * BYTES_PER_S * len(text)
-        if self._again:
-            self._again.popleft()
-        else:
-            self._next = None
+        self._prompter.taken()
         slot.cut_cp = max(slot.cut_cp, piece.end_cp)
         while slot.flushes and slot.flushes[0] <= slot.cut_cp:
             slot.flushes.popleft()
@@ -249,7 +226,7 @@ class Stream:
 
     def _break(self, route: int) -> bool:
         """Give a route up; whether text is to be said again, or waited for this route in vain."""
-        waited = route not in self._links or (not self._sent_any and (self._again or self._next))
+        waited = route not in self._links or (not self._sent_any and self._prompter.waiting)
         in_vain = route == self._route and bool(waited)
         self._forget(route)
         if route == self._route:
@@ -273,9 +250,7 @@ class Stream:
         for output in outputs:
             if isinstance(output, Lost):
                 lost = True
-                text = self._journal.slice(output.cp_start, output.cp_end)
-                again = pieces(text, self._slot.spec.schedule, start_cp=output.cp_start)
-                self._again = deque(sorted((*self._again, *again), key=lambda piece: piece.start_cp))
+                self._prompter.say_again(output.cp_start, output.cp_end)
                 if output.route == self._route:
                     self._route = None
                 self._forget(output.route)
@@ -312,7 +287,7 @@ class Stream:
     def _deadline(self) -> float:
         """When to think again although nothing has come."""
         at = inf
-        if self._route is None and not self._slot.throttled and (self._again or self._next is not None):
+        if self._route is None and not self._slot.throttled and self._prompter.waiting:
             at = self._retry_at
         if self._route is not None and self._route not in self._links:
             at = self._asked_at + ASKED_S

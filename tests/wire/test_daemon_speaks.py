@@ -150,6 +150,17 @@ def test_a_flush_is_spoken_at_once(bus):
     assert bus.until_end(1).end["reason"] == "done"
 
 
+def test_a_flush_may_come_after_its_text(bus):
+    bus.open(1, schedule="quality")
+    bus.send(op="text", sid=1, text="Yes, of course. ")
+    bus.drain(0.1)
+    bus.send(op="text", sid=1, text="", flush=True)
+    while not bus.streams[1].audio:
+        assert bus.step(5) is not None
+    bus.send(op="cancel", sid=1)
+    bus.until_end(1)
+
+
 def test_observers_hear_shared_streams_and_only_those(daemon_dir, bus):
     with zmq.Context() as context, context.socket(zmq.SUB) as sub:
         sub.linger = 0
