@@ -52,6 +52,9 @@ MAX_FAILURES = 4
 RETRY_S = (0.0, 0.2, 0.5, 1.0)
 """Waits before another route, by failures since speech last came out."""
 
+MAX_WAIT_S = 30.0
+"""Upstream may ask for hours of patience; nobody listens to silence for so long, so the client is told instead."""
+
 Tell = Callable[[str, s.LinkSignal], bool]
 AskForRoute = Callable[[s.OpenRoute], bool]
 
@@ -240,6 +243,9 @@ class Stream:
             self._slot.fail(code, f"{message} (gave up after {self._failures} attempts)")
             return
         wait_s = max(RETRY_S[min(self._failures, len(RETRY_S)) - 1], (retry_ms or 0) / 1000)
+        if wait_s > MAX_WAIT_S:
+            self._slot.fail(code, message, retryable=True, retry_ms=retry_ms)
+            return
         self._retry_at = trio.current_time() + wait_s
         if self._stamps.first_frame_s is not None:
             self._slot.enter("recovering", code)

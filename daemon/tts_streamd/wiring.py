@@ -212,7 +212,8 @@ class Daemon:
         if slot is None:
             return False
         # A full mailbox may lose audio (the route is then broken and its text said again), never the news of a route.
-        return slot.mailbox.offer(signal, pcm) or (not pcm and slot.mailbox.offer(signal, urgent=True))
+        news = not isinstance(signal, s.FrameArrived)
+        return slot.mailbox.offer(signal, pcm) or (news and slot.mailbox.offer(signal, urgent=True))
 
     def _to_connection(self, signal: s.ConnectionSignal) -> bool:
         if self.engine is not None and isinstance(signal, s.LinkOpened):

@@ -177,7 +177,9 @@ class Journal:
         self.pending_samples += release.n_samples
         self.losses_since_release = 0
         self._heard.extend(points)
-        self._text.forget(self.released_cp - KEPT_CP)
+        self._text.forget(
+            min(self.released_cp - KEPT_CP, self.handed_cp)
+        )  # words not handed over need theirs
 
     def pass_blank(self, cp: int) -> None:
         """Whitespace up to *cp* that nobody needs to speak: a release without samples."""

@@ -52,10 +52,23 @@ def test_text_from_before_the_stream_or_let_go_counts_as_equal():
     assert journal.check_overlap(8, "??abcd") == "d"
     for _ in range(40):
         release_next(journal, "x" * 9_999 + " ", 0)
+        journal.hand_over()
     assert journal.check_overlap(10, "?" * 100) == ""
     end = journal.accepted_cp
     with pytest.raises(TextMismatchError):
         journal.check_overlap(end - KEPT_CP, "?")
+
+
+def test_text_is_kept_as_long_as_its_words_wait_for_the_client():
+    journal = Journal()
+    for _ in range(20):
+        release_next(journal, "x" * 9_999 + " ", 0)
+    assert journal.slice(0, 10_000) == "x" * 9_999 + " "
+    while journal.hand_over() is not None:
+        pass
+    release_next(journal, "y ", 0)
+    with pytest.raises(LedgerError):
+        journal.slice(0, 10)
 
 
 def test_nothing_is_accepted_after_close():
