@@ -57,11 +57,11 @@ class Heard:
 
 
 @asynccontextmanager
-async def stream_input(address, voice_id="codepoint", *, headers=(), **query):
+async def stream_input(address, voice_id="codepoint", *, endpoint="stream-input", headers=(), **query):
     """A socket, by default of ``codepoint`` at pcm_24000."""
     query = {"output_format": "pcm_24000", **query}
     text = "&".join(f"{name}={value}" for name, value in query.items())
-    url = f"ws://{address}/v1/text-to-speech/{voice_id}/stream-input?{text}"
+    url = f"ws://{address}/v1/text-to-speech/{voice_id}/{endpoint}?{text}"
     async with open_websocket_url(url, extra_headers=list(headers)) as socket:
         try:
             yield socket

@@ -12,7 +12,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from tts_streamd_engine.errors import invalid_api_key
-from tts_streamd_engine.session import ProtocolError
+from tts_streamd_engine.intake import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

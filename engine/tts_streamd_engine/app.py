@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING
 
 import trio
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from tts_streamd_engine import accounts
 from tts_streamd_engine.access import Access
+from tts_streamd_engine.account import Account
+from tts_streamd_engine.control import control_routes
+from tts_streamd_engine.conversation import House, upgrade
 from tts_streamd_engine.errors import RefusalError, invalid_parameter, voice_not_found, with_request_id
+from tts_streamd_engine.faults import FaultBook
+from tts_streamd_engine.metering import Metered
+from tts_streamd_engine.multi_stream_input import MultiConversation
 from tts_streamd_engine.speech_http import SpeechOverHttp
-from tts_streamd_engine.stream_input import StreamInput
+from tts_streamd_engine.stream_input import SingleConversation
 from tts_streamd_protocol.elevenlabs.premade import PREMADE
 
 if TYPE_CHECKING:
@@ -29,19 +36,40 @@ if TYPE_CHECKING:
 _MAX_PAGE = 100
 
 
-def make_app(catalogue: Catalogue, studio: Studio, *, required_key: str | None = None) -> Starlette:
+def make_app(  # noqa: PLR0913 -- each is an option of the command
+    catalogue: Catalogue,
+    studio: Studio,
+    *,
+    required_key: str | None = None,
+    account_limit: int | None = None,
+    faults: FaultBook | None = None,
+    fault_control: bool = False,
+) -> Starlette:
     """The ASGI application.  It must run on Trio."""
-    access = Access(required_key, trio.current_time)
-    speech, socket = SpeechOverHttp(catalogue, studio, access), StreamInput(catalogue, studio, access)
+    access, account = Access(required_key, trio.current_time), Account(account_limit)
+    house = House(catalogue, studio, access, account, faults or FaultBook())
+    speech = SpeechOverHttp(catalogue, studio, access)
+    metered = Middleware(Metered, account=account, faults=house.faults)
+
+    def post(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+        return Route(path, _answering(endpoint), methods=["POST"], middleware=[metered])
+
     one_voice = "/v1/text-to-speech/{voice_id}"
     return Starlette(
         routes=[
-            WebSocketRoute(f"{one_voice}/stream-input", socket.serve),
-            Route(one_voice, _answering(speech.convert), methods=["POST"]),
-            Route(f"{one_voice}/stream", _answering(speech.stream), methods=["POST"]),
-            Route(f"{one_voice}/with-timestamps", _answering(speech.convert_timed), methods=["POST"]),
-            Route(f"{one_voice}/stream/with-timestamps", _answering(speech.stream_timed), methods=["POST"]),
+            WebSocketRoute(
+                f"{one_voice}/stream-input", partial(upgrade, house, "stream-input", SingleConversation)
+            ),
+            WebSocketRoute(
+                f"{one_voice}/multi-stream-input",
+                partial(upgrade, house, "multi-stream-input", MultiConversation),
+            ),
+            post(one_voice, speech.convert),
+            post(f"{one_voice}/stream", speech.stream),
+            post(f"{one_voice}/with-timestamps", speech.convert_timed),
+            post(f"{one_voice}/stream/with-timestamps", speech.stream_timed),
             *_account_routes(access),
+            *(control_routes(house.faults) if fault_control else []),
         ]
     )
 
@@ -95,7 +123,7 @@ def _answering(
             return await endpoint(request)
         except RefusalError as refusal:
             body = with_request_id(refusal, secrets.token_urlsafe(15))
-            return JSONResponse(body, refusal.status, _trace())
+            return JSONResponse(body, refusal.status, {**_trace(), **refusal.headers})
 
     return answer
 

@@ -74,11 +74,31 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--voice-threads",
-        type=_threads,
+        type=_count,
         metavar="N",
         help="segments that are synthesised at the same time (default: one per processor)",
     )
+    _add_emulation(parser)
     return parser
+
+
+def _add_emulation(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("to test clients with (docs/emulator.md)")
+    group.add_argument(
+        "--faults",
+        type=Path,
+        metavar="FILE",
+        help="TOML file that scripts what goes wrong, where and how often",
+    )
+    group.add_argument(
+        "--fault-control", action="store_true", help="let anybody script faults over HTTP at /fault-control"
+    )
+    group.add_argument(
+        "--account-limit",
+        type=_count,
+        metavar="N",
+        help="requests at the same time; more wait 50 ms and get 429 (default: no limit)",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,23 +113,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     import trio  # noqa: PLC0415 -- not for --help
 
-    from tts_streamd_engine import server  # noqa: PLC0415 -- as above
+    from tts_streamd_engine import faults, server  # noqa: PLC0415 -- as above
 
     tls = server.Tls(options.cert, options.key) if options.cert else None
     try:
         if tls is not None:
             tls.check()
+        script = faults.read_script(options.faults) if options.faults else None
         if options.fd is None:
             listener = server.listen(options.host, options.port)
         else:
             listener = server.adopt(options.fd)
             server.end_with_stdin()
-    except server.CertificateError as error:
+    except (server.CertificateError, faults.FaultsError) as error:
         parser.error(str(error))
     except server.ListenError as error:
         _warn(str(error))
         return 1
-    serving = server.Options(tls, options.voice_threads, options.require_key)
+    serving = server.Options(
+        tls,
+        options.voice_threads,
+        options.require_key,
+        options.account_limit,
+        faults.FaultBook(script) if script or options.fault_control else None,
+        options.fault_control,
+    )
     trio.run(partial(server.serve, listener, serving, tell=partial(print, flush=True), warn=_warn))
     return 0
 
@@ -130,7 +158,7 @@ def _fd(text: str) -> int:
     return int(text)
 
 
-def _threads(text: str) -> int:
+def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"at least 1 thread is needed, not {text!r}")
+        raise argparse.ArgumentTypeError(f"at least 1 is needed, not {text!r}")
     return int(text)

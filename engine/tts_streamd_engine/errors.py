@@ -5,7 +5,10 @@ Also used for a WebSocket upgrade that is refused before it is one.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from tts_streamd_engine.faults import Fault
 
 Body: TypeAlias = "dict[str, object]"
 
@@ -13,10 +16,11 @@ Body: TypeAlias = "dict[str, object]"
 class RefusalError(Exception):
     """A request that is answered with ``status`` and ``body``."""
 
-    def __init__(self, status: int, body: Body) -> None:
+    def __init__(self, status: int, body: Body, headers: dict[str, str] | None = None) -> None:
         super().__init__(f"{status}: {body}")
         self.status = status
         self.body = body
+        self.headers = headers or {}
 
 
 def _refusal(http_status: int, kind: str, code: str, message: str, **more: str) -> RefusalError:
@@ -91,3 +95,44 @@ def body_too_large(limit: int) -> RefusalError:
 def voice_unavailable(message: str) -> RefusalError:
     """The voice exists, but its model did not load."""
     return _refusal(503, "internal_error", "voice_unavailable", message)
+
+
+def too_busy(message: str, headers: dict[str, str]) -> RefusalError:
+    """More requests at once than the account may have."""
+    refusal = _refusal(
+        429,
+        "rate_limit_error",
+        "concurrent_limit_exceeded",
+        message,
+        status="too_many_concurrent_requests",
+    )
+    return RefusalError(429, refusal.body, headers)
+
+
+def quota_words() -> str:
+    """What the service says when the credits are spent."""
+    return (
+        "This request exceeds your quota of 10000. You have 0 credits remaining, while 91 credits are "
+        "required for this request."
+    )
+
+
+def quota_exceeded() -> RefusalError:
+    """The credits are spent."""
+    return RefusalError(401, {"detail": {"status": "quota_exceeded", "message": quota_words()}})
+
+
+_SCRIPTED = {
+    401: ("authentication_error", "unauthorized"),
+    402: ("payment_required", "insufficient_credits"),
+    403: ("authorization_error", "subscription_required"),
+    404: ("not_found", "voice_not_found"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+}
+
+
+def scripted_refusal(fault: Fault) -> RefusalError:
+    """The refusal that a fault of kind ``refuse`` asks for."""
+    kind, code = _SCRIPTED.get(fault.status, ("internal_error", "system_busy"))
+    wait = {} if fault.retry_after_s is None else {"retry-after": f"{fault.retry_after_s:g}"}
+    return RefusalError(fault.status, _refusal(fault.status, kind, code, fault.message).body, wait)

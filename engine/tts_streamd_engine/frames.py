@@ -8,27 +8,34 @@ from typing import TYPE_CHECKING
 import pybase64
 
 if TYPE_CHECKING:
+    from tts_streamd_engine.intake import ProtocolError
     from tts_streamd_engine.rendering import Frame
-    from tts_streamd_engine.session import ProtocolError
 
 MAX_REASON_BYTES = 123
 """RFC 6455: a close frame's payload holds 125 bytes, two are the code."""
 
-FINAL = '{"audio":null,"isFinal":true,"normalizedAlignment":null,"alignment":null}'
 
-
-def audio_frame(frame: Frame) -> str:
-    """Audio in base64, with its timing if it carries one.  Lone surrogates stay what they were sent as."""
+def audio_fields(frame: Frame, context_id: str | None = None) -> dict[str, object]:
+    """Audio in base64, with its timing if it carries one; ``contextId`` only where there is one."""
     alignment = frame.alignment
-    return json.dumps(
-        {
-            "audio": pybase64.b64encode_as_string(frame.audio),
-            "isFinal": None,
-            "normalizedAlignment": alignment and alignment.normalized().to_ws(),
-            "alignment": alignment and alignment.to_ws(),
-        },
-        separators=(",", ":"),
-    )
+    fields: dict[str, object] = {
+        "audio": pybase64.b64encode_as_string(frame.audio),
+        "isFinal": None,
+        "normalizedAlignment": alignment and alignment.normalized().to_ws(),
+        "alignment": alignment and alignment.to_ws(),
+    }
+    return fields if context_id is None else {**fields, "contextId": context_id}
+
+
+def final_fields(context_id: str | None = None) -> dict[str, object]:
+    """The end of a stream, or of a context."""
+    fields: dict[str, object] = {
+        "audio": None,
+        "isFinal": True,
+        "normalizedAlignment": None,
+        "alignment": None,
+    }
+    return fields if context_id is None else {**fields, "contextId": context_id}
 
 
 def error_frame(error: ProtocolError) -> str:

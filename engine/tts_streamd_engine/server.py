@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from hypercorn.config import Config
+
     from tts_streamd_engine.catalogue import Catalogue
+    from tts_streamd_engine.faults import FaultBook
 
 BACKLOG = 128
 GRACE_S = 3.0
@@ -56,11 +59,18 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to serve; ``threads`` None is one per processor, ``required_key`` None lets anybody speak."""
+    """How to serve.
+
+    ``threads`` None is one per processor, ``required_key`` None lets anybody speak, ``account_limit`` None
+    counts nobody.  With ``faults`` a proxy stands in front; ``fault_control`` needs them.
+    """
 
     tls: Tls | None = None
     threads: int | None = None
     required_key: str | None = None
+    account_limit: int | None = None
+    faults: FaultBook | None = None
+    fault_control: bool = False
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -121,15 +131,16 @@ def end_with_stdin() -> None:
     threading.Thread(target=watch, name="stdin", daemon=True).start()
 
 
-async def serve(
+async def serve(  # noqa: PLR0913 -- two places to speak to, two things that tests replace
     listener: socket.socket,
     options: Options,
     *,
     tell: Callable[[str], None],
     warn: Callable[[str], None],
     catalogue: Catalogue | None = None,
+    stop: trio.Event | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT, or until ``stop``, with which signals are left alone.
 
     ``tell`` gets the one line that says where, as soon as requests are taken; ``warn`` gets what an operator
     must know.
@@ -140,26 +151,44 @@ async def serve(
 
     from tts_streamd_engine.app import make_app  # noqa: PLC0415
     from tts_streamd_engine.catalogue import Catalogue  # noqa: PLC0415
+    from tts_streamd_engine.proxy import Proxy  # noqa: PLC0415
     from tts_streamd_engine.studio import Studio  # noqa: PLC0415
 
     address = describe(listener, tls=options.tls is not None)
-    config = Config()
+    on_signal = stop is None
+    catalogue, stop = catalogue or Catalogue(), trio.Event() if stop is None else stop
+    app = make_app(
+        catalogue,
+        Studio(options.threads),
+        required_key=options.required_key,
+        account_limit=options.account_limit,
+        faults=options.faults,
+        fault_control=options.fault_control,
+    )
+    async with trio.open_nursery() as nursery:
+        if on_signal:
+            await nursery.start(_stop_on_signal, stop)
+        nursery.start_soon(_load, catalogue, warn)
+        if options.faults is not None:
+            behind = listen("127.0.0.1", 0)
+            nursery.start_soon(Proxy(behind.getsockname(), options.faults).serve, listener)
+            listener = behind
+        config = _configure(Config(), listener, options.tls)
+        serving = partial(serve_asgi, app, config, shutdown_trigger=stop.wait, mode="asgi")
+        await nursery.start(_until_done, serving, nursery.cancel_scope)
+        tell(f"listening on {address}")
+
+
+def _configure(config: Config, listener: socket.socket, tls: Tls | None) -> Config:
     config.bind = [f"fd://{listener.detach()}"]
     config.loglevel = "WARNING"
     config.keep_alive_timeout = 75.0
     config.graceful_timeout = GRACE_S
     config.alpn_protocols = ["http/1.1"]
     config.backlog = BACKLOG
-    if options.tls is not None:
-        config.certfile, config.keyfile = str(options.tls.cert), str(options.tls.key)
-    catalogue, stop = catalogue or Catalogue(), trio.Event()
-    app = make_app(catalogue, Studio(options.threads), required_key=options.required_key)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, stop)
-        nursery.start_soon(_load, catalogue, warn)
-        serving = partial(serve_asgi, app, config, shutdown_trigger=stop.wait, mode="asgi")
-        await nursery.start(_until_done, serving, nursery.cancel_scope)
-        tell(f"listening on {address}")
+    if tls is not None:
+        config.certfile, config.keyfile = str(tls.cert), str(tls.key)
+    return config
 
 
 async def _until_done(

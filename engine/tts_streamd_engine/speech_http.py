@@ -20,9 +20,9 @@ from starlette.responses import Response, StreamingResponse
 from tts_streamd_audio.wav import wav_header
 from tts_streamd_engine import accounts, errors
 from tts_streamd_engine.alignment import Alignment, joined
+from tts_streamd_engine.intake import ProtocolError, parse_settings, split_long
 from tts_streamd_engine.query import HTTP_DEFAULT_FORMAT, parse_convert_format, parse_output_format
 from tts_streamd_engine.rendering import Frame, Segment
-from tts_streamd_engine.session import ProtocolError, parse_settings, split_long
 from tts_streamd_engine.voices.interface import VoiceSettings, VoiceUnavailableError
 
 if TYPE_CHECKING:

@@ -79,7 +79,7 @@ def test_text_carries_its_position_and_comes_back_as_speech():
     events = pair.hear(book)
     assert [event.at for event in events if isinstance(event, Audio)] == [0, 2400]
     assert isinstance(events[-1], End)
-    assert book.acked_cp == book.sent_cp == 7
+    assert book.text.acked_cp == book.text.wire_cp == 7
 
 
 def test_a_refused_open_leaves_nothing_behind():
@@ -143,16 +143,16 @@ def test_text_waits_for_room_in_the_window():
     book = pair.open()
     rest = pair.session.text(book, "word " * 30)
     pair.deliver([])
-    assert (len(rest), book.room_cp) == (50, 0)
+    assert (len(rest), book.text.room_cp) == (50, 0)
     pair.deliver(pair.script.tick())
-    assert book.room_cp == 100
+    assert book.text.room_cp == 100
 
 
 def test_only_the_last_part_of_a_divided_text_is_flushed():
     pair = Pair(text_window=10)
     book = pair.open()
     rest = pair.session.text(book, "0123456789AB", flush=True)
-    book.acked(10)
+    book.text.acked(10)
     assert pair.session.text(book, rest, flush=True) == ""
     first, last = pair.session.outbox
     assert "flush" not in unpack(first)
@@ -286,7 +286,7 @@ def test_a_daemon_that_said_goodbye_is_not_waited_for():
     book = pair.open()
     pair.say(book, "one two three ")
     assert pair.session.silent_at_s == pytest.approx(pair.now_s + 0.1 + 1.0)
-    pair.session.lose("silence")
+    pair.session.lose("silence", pair.now_s)
     with pytest.raises(SessionLostError, match="as scripted"):
         pair.session.check()
     kinds = [type(pair.session.next_event(book)).__name__ for _ in range(2)]

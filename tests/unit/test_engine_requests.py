@@ -10,8 +10,8 @@ from tts_streamd_engine import accounts, cli
 from tts_streamd_engine.access import MAX_TOKENS, TOKEN_LIFE_S, Access, shown_in
 from tts_streamd_engine.catalogue import LOAD_DEADLINE_S, Catalogue, load_hibari
 from tts_streamd_engine.errors import RefusalError, invalid_body, with_request_id
+from tts_streamd_engine.intake import ProtocolError
 from tts_streamd_engine.query import parse_convert_format, parse_output_format, parse_stream_query
-from tts_streamd_engine.session import ProtocolError
 from tts_streamd_engine.voices.codepoint import CodepointVoice
 from tts_streamd_engine.voices.interface import VoiceUnavailableError
 from tts_streamd_engine.voices.timbres import TIMBRES

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_streamd_engine.session import MAX_SEGMENT, Finish, ProtocolError, Session, Speak, split_long
+from tts_streamd_engine.intake import MAX_SEGMENT, ProtocolError, Speak, split_long
+from tts_streamd_engine.session import Finish, Session
 from tts_streamd_engine.voices.interface import VoiceSettings
 
 

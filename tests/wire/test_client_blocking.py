@@ -210,7 +210,11 @@ def test_scene_late_frame_after_cancel(tmp_path):
 
 
 def test_scene_goodbye(tmp_path):
-    with scripted(tmp_path, Scene.GOODBYE), connect(tmp_path) as client, client.open() as stream:
+    with (
+        scripted(tmp_path, Scene.GOODBYE),
+        connect(tmp_path, resume_within_s=0) as client,
+        client.open() as stream,
+    ):
         stream.send("one two three ")
         assert isinstance(stream.next_event(5), Words)
         assert isinstance(stream.next_event(5), Audio)
@@ -220,7 +224,11 @@ def test_scene_goodbye(tmp_path):
 
 
 def test_scene_lost_session_can_be_resumed(tmp_path):
-    with scripted(tmp_path, Scene.SILENT), connect(tmp_path) as client, client.open(voice="bo") as stream:
+    with (
+        scripted(tmp_path, Scene.SILENT),
+        connect(tmp_path, resume_within_s=0) as client,
+        client.open(voice="bo") as stream,
+    ):
         stream.send("one two")
         with pytest.raises(SessionLostError, match="silent"):
             list(stream)
@@ -231,7 +239,7 @@ def test_scene_lost_session_can_be_resumed(tmp_path):
 
 
 def test_scene_restarted_daemon(tmp_path):
-    with scripted(tmp_path, Scene.FORGETFUL), connect(tmp_path) as client:
+    with scripted(tmp_path, Scene.FORGETFUL), connect(tmp_path, resume_within_s=0) as client:
         stream = client.open()
         with pytest.raises(SessionLostError, match="does not know this session"):
             client.ping()
@@ -240,7 +248,7 @@ def test_scene_restarted_daemon(tmp_path):
 
 
 def test_scene_new_boot_id(tmp_path):
-    with scripted(tmp_path, Scene.REBORN), connect(tmp_path) as client:
+    with scripted(tmp_path, Scene.REBORN), connect(tmp_path, resume_within_s=0) as client:
         stream = client.open()
         with pytest.raises(SessionLostError, match="started anew"):
             list(stream)

@@ -187,7 +187,7 @@ async def test_scene_late_frame_after_cancel(tmp_path):
 
 async def test_scene_lost_session(tmp_path):
     with scripted(tmp_path, Scene.SILENT):
-        async with open_client(tmp_path) as client:
+        async with open_client(tmp_path, resume_within_s=0) as client:
             stream = await client.open()
             await stream.send("one two")
             with pytest.raises(SessionLostError, match="silent"):
@@ -197,7 +197,11 @@ async def test_scene_lost_session(tmp_path):
 
 async def test_a_task_that_waits_already_notices_the_silence_of_a_stream_opened_later(tmp_path):
     with scripted(tmp_path, Scene.SILENT):
-        async with open_client(tmp_path) as client, client.tap() as tap, trio.open_nursery() as nursery:
+        async with (
+            open_client(tmp_path, resume_within_s=0) as client,
+            client.tap() as tap,
+            trio.open_nursery() as nursery,
+        ):
 
             async def watch():
                 with pytest.raises(SessionLostError):
@@ -210,7 +214,7 @@ async def test_a_task_that_waits_already_notices_the_silence_of_a_stream_opened_
 
 async def test_scene_goodbye(tmp_path):
     with scripted(tmp_path, Scene.GOODBYE):
-        async with open_client(tmp_path) as client:
+        async with open_client(tmp_path, resume_within_s=0) as client:
             stream = await client.open()
             await stream.send("one two three ")
             with pytest.raises(SessionLostError, match="goodbye"):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import array
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import msgpack
 import pytest
 import zmq
 
 from busclient import Bus
+from daemonprocess import environ
 
 TEXT = "Good morning. The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
 
@@ -218,5 +222,23 @@ def test_first_audio_does_not_wait_for_the_end_of_the_text(bus):
     while bus.streams[1].first_audio_s is None:
         assert time.monotonic() < began + 10
         bus.step(1)
+    bus.send(op="cancel", sid=1)
+    bus.until_end(1)
+
+
+def test_the_command_cancels_one_stream_of_another_program(daemon_dir, bus):
+    bus.open(1)
+    bus.open(2)
+    name = f"{bus.welcome['session']}-2"
+    command = [
+        str(Path(sys.executable).with_name("tts-streamctl")),
+        "--runtime-dir",
+        str(daemon_dir),
+        "cancel",
+        name,
+    ]
+    subprocess.run(command, env=environ(), check=True, timeout=20)
+    assert bus.until_end(2).end["reason"] == "cancelled"
+    assert bus.streams[1].end is None
     bus.send(op="cancel", sid=1)
     bus.until_end(1)

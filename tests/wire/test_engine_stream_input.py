@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from engineserver import SARAH, engine, hear, say, stream_input, voices
-from tts_streamd_engine import stream_input as shell
+from tts_streamd_engine.stream_input import SingleConversation
 from tts_streamd_engine.voices.codepoint import decode
 from tts_streamd_engine.voices.interface import BYTES_PER_MS, VoiceUnavailableError
 
@@ -264,13 +264,13 @@ async def test_a_flood_of_messages_waits_and_none_is_lost(address):
 
 
 async def test_a_client_that_vanishes_stops_its_speech(address, monkeypatch):
-    ended, run = trio.Event(), shell._Conversation.run
+    ended, run = trio.Event(), SingleConversation.run
 
     async def watched(self):
         await run(self)
         ended.set()
 
-    monkeypatch.setattr(shell._Conversation, "run", watched)
+    monkeypatch.setattr(SingleConversation, "run", watched)
     async with stream_input(address) as socket:
         await say(socket, *[{"text": "word " * 400, "flush": True}] * 20)
         await hear(socket, 1)

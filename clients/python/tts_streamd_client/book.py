@@ -1,20 +1,27 @@
-"""The books of one stream, as the client keeps them: text sent and taken, audio received and consumed.
+"""The books of one stream, as the client keeps them: text given and taken, audio received and consumed.
 
-The rule: within a stream nothing is lost, doubled or out of order, or the stream says so.  ``seq`` runs 0, 1,
-2 … and audio joins sample to sample.  No I/O, no clock.
+The rule: within a stream nothing is lost, doubled or out of order, or the stream says so.  A stream may live in
+several sessions, one after the other (``detach``, ``reopening``, ``reopened``); its caller sees one.  No I/O, no clock.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from tts_streamd_client.delivery import Delivery, MisorderError
 from tts_streamd_client.errors import ClientError, DaemonProtocolError, RequestRefusedError, StreamFailedError
-from tts_streamd_client.events import Audio, Event, Word, Words
+from tts_streamd_client.events import Audio
+from tts_streamd_client.transcript import CONTEXT_CP, Transcript
 from tts_streamd_protocol import messages as m
 
-CONTEXT_CP = 1000
-"""How much text before the point of resumption the daemon takes as context."""
+if TYPE_CHECKING:
+    from tts_streamd_client.events import Event
+
+__all__ = ["CONTEXT_CP", "Resumption", "StreamBook"]
 
 CREDIT_SHARE = 4
 """Credit goes back when a fourth of the buffer is free: few messages, and the buffer does not run dry."""
@@ -22,7 +29,7 @@ CREDIT_SHARE = 4
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """What to open a new stream with after the session was lost.
+    """What to open a new stream with after the session was lost for good.
 
     ``open(start_cp=…, before=…, voice=…, settings=…)``, then ``text``.  ``voice`` and ``settings`` are those
     in force at ``start_cp``; ``closed``: ``text`` was all there was to say.
@@ -36,46 +43,35 @@ class Resumption:
     closed: bool
 
 
-@dataclass(slots=True)
-class Backlog:
-    """Text that is all known and waits for room; when it has been sent the stream's text is closed."""
-
-    text: str = ""
-    sent_cp: int = 0
-
-    def take(self, n_cp: int) -> str:
-        """The next ``n_cp`` code points at most."""
-        piece = self.text[self.sent_cp : self.sent_cp + n_cp]
-        self.sent_cp += len(piece)
-        return piece
-
-    @property
-    def left_cp(self) -> int:
-        """Code points that still wait."""
-        return len(self.text) - self.sent_cp
-
-
 class StreamBook:
-    """One stream's facts; audio in ``events`` exceeds ``buffer_ms`` by one message at most."""
+    """One stream's facts; audio in ``events`` exceeds ``buffer_ms`` by one unit of text at most."""
 
-    def __init__(self, options: m.StreamOptions, rid: int, *, buffer_ms: int, text_window: int) -> None:
+    def __init__(
+        self,
+        options: m.StreamOptions,
+        rid: int,
+        *,
+        buffer_ms: int,
+        text_window: int,
+        own_rate_hz: int = 24_000,
+    ) -> None:
         self.sid = options.sid
         self.rid = rid
         self.opened: m.Opened | None = None
         self.events: deque[Event] = deque()
         self.end: m.End | None = None
         self.failure: ClientError | None = None
-        self.closed = False
-        self.backlog = Backlog()
         self.cancelled = False
-        self.start_cp = self.sent_cp = self.acked_cp = self.received_cp = options.start_cp
-        self.next_at: int = 0
-        self._next_seq = 0
-        self._texts: list[str] = []
-        self._voices = [(options.start_cp, options.voice, options.settings)]
-        self._text_window = text_window
+        self.n_parts = 1
+        self.text = Transcript(
+            options.start_cp, options.before, (options.voice, options.settings), text_window=text_window
+        )
+        self.delivery = Delivery(options.start_cp, filtered=options.format != f"pcm_{own_rate_hz}")
+        self._options = options
+        self._session = 0
         self._buffer_ms = buffer_ms
         self._consumed_samples = 0
+        self._waiting_samples = 0  # in ``events``
 
     @property
     def over(self) -> bool:
@@ -94,7 +90,7 @@ class StreamBook:
             raise self.failure
         if self.end is not None and self.end.reason == "failed":
             raise StreamFailedError(self.end)
-        if self.end is not None or self.closed or self.cancelled or self.backlog.left_cp:
+        if self.end is not None or self.text.closed or self.cancelled:
             raise RequestRefusedError("no_such_stream", "this stream takes no more text: open another one")
 
     def ending(self) -> m.End:
@@ -108,79 +104,152 @@ class StreamBook:
             raise self.failure
         return self.end
 
-    # -- text ----------------------------------------------------------------------------------------------
-    @property
-    def room_cp(self) -> int:
-        """Code points that may be sent now without overrunning the daemon's text window."""
-        return max(0, self._text_window - (self.sent_cp - self.acked_cp))
-
-    def sent(self, text: str) -> None:
-        """``text`` is on its way; it is kept until the end, so that it can be said again."""
-        self._texts.append(text)
-        self.sent_cp += len(text)
-
-    def acked(self, chars: int) -> None:
-        """The daemon has taken ``chars`` code points of this stream."""
-        self.acked_cp = max(self.acked_cp, min(self.start_cp + chars, self.sent_cp))
-
-    def voice_changed(self, voice: str, settings: m.VoiceSettings | None) -> None:
-        """Text from here on is in another voice."""
-        self._voices.append((self.sent_cp, voice, settings))
-
+    # -- over a lost session -------------------------------------------------------------------------------
     def resumption(self) -> Resumption:
-        """Where and how to go on: behind the last unit of which all audio has been received."""
-        text = "".join([*self._texts, self.backlog.text[self.backlog.sent_cp :]])
-        done = self.received_cp - self.start_cp
-        voice, settings = next((v, s) for cp, v, s in reversed(self._voices) if cp <= self.received_cp)
-        before = text[max(0, done - CONTEXT_CP) : done]
-        return Resumption(
-            self.received_cp, before, text[done:], voice, settings, self.closed or bool(self.backlog.left_cp)
+        """Where and how to go on: behind the last unit of which all audio has been given to the caller."""
+        cp, text = self.delivery.released_cp, self.text
+        voice, settings = text.voice_at(cp)
+        return Resumption(cp, text.before(cp), text.text_from(cp), voice, settings, text.closed)
+
+    def detach(self, why: str) -> None:
+        """The session is lost, and another will take the stream up; one that nobody wants ends here."""
+        self.delivery.detach()
+        self.text.detach(self.delivery.released_cp)
+        if self.cancelled:
+            self._finish(self._end_without_daemon())
+        else:
+            self._note("recovering", why)
+
+    def reopening(self, rid: int, sid: int, *, text_window: int) -> m.Open:
+        """The request that opens the next part in another session."""
+        self.rid, self.sid = rid, sid
+        self.n_parts += 1
+        left = self.resumption()
+        self._consumed_samples = 0
+        waiting_ms = 0 if self.opened is None else 1000 * self._waiting_samples // self.opened.rate_hz
+        self.text.attach(text_window=text_window)
+        again: dict[str, Any] = {
+            name: getattr(self._options, name) for name in m.StreamOptions.__struct_fields__
+        }
+        again |= {"rid": rid, "sid": sid, "start_cp": left.start_cp, "before": left.before or None}
+        again |= {"voice": left.voice, "settings": left.settings}
+        again["credit_ms"] = max(0, self._buffer_ms - waiting_ms)
+        return m.Open(**again)
+
+    def accept(self, opened: m.Opened) -> None:
+        """The daemon has opened the stream, for the first time or again."""
+        if self.opened is None:
+            self.opened = opened
+            self.delivery.rate_hz = opened.rate_hz
+        elif (opened.rate_hz, opened.format) != (self.opened.rate_hz, self.opened.format):
+            self._break(f"it was {self.opened.format}, and is {opened.format} after the daemon's return")
+        else:
+            self._note("speaking", "recovered")
+
+    def _note(self, phase: m.Phase, detail: str) -> None:
+        at, seq = self.delivery.given_samples, self.delivery.next_seq
+        self.events.append(
+            m.State(session=self._session, sid=self.sid, seq=seq, state=phase, at=at, detail=detail)
         )
 
     # -- audio ---------------------------------------------------------------------------------------------
     def take(self, report: m.Report, payload: bytes) -> None:
         """Book one message of the stream that is not over; one that breaks the order fails it."""
-        if report.seq != self._next_seq:
-            self._break(f"message {report.seq} came where {self._next_seq} was due")
-        else:
-            self._next_seq += 1
+        self._session = report.session
+        try:
+            self.delivery.count(report.seq)
             self._book(report, payload)
+        except MisorderError as error:
+            self._break(str(error))
 
     def _book(self, report: m.Report, payload: bytes) -> None:
         match report:
             case m.Audio():
-                self._book_audio(report, payload)
-            case m.Words() if not self.cancelled:
-                self.events.append(Words(tuple(Word(*word) for word in report.words)))
-            case m.State() if not self.cancelled:
-                self.events.append(report)
+                self._consumed_samples += report.n  # what is held must not stop the daemon: see ``_give``
+                self._give(self.delivery.take_audio(report, payload, self.text.wire_cp))
+            case m.Words():
+                self.delivery.take_words(report)
+            case m.State():
+                self.delivery.take_state(report)
+                if not self.cancelled:
+                    self.events.append(
+                        msgspec.structs.replace(report, at=report.at + self.delivery.base_samples)
+                    )
             case m.End():
-                self.end = report
-                self.events.append(report)
-                self._texts.clear()
-            case _:  # a kind that nobody here knows, or a cancelled stream's, which concerns nobody
+                self._give(self.delivery.rest())
+                self._finish(self._sum(report))
+            case _:  # a kind that nobody here knows
                 pass
 
-    def _book_audio(self, audio: m.Audio, payload: bytes) -> None:
-        if audio.at != self.next_at or audio.n < 0:
-            self._break(f"audio at sample {audio.at} came where {self.next_at} was due")
-        elif not self.received_cp <= audio.cp <= self.sent_cp:
-            self._break(
-                f"audio up to cp {audio.cp} came after cp {self.received_cp}, with {self.sent_cp} sent"
-            )
-        else:
-            self.next_at += audio.n
-            self.received_cp = audio.cp
-            if not self.cancelled:
-                self.events.append(Audio(audio.at, audio.n, audio.cp, payload))
+    def _give(self, events: list[Event]) -> None:
+        """Audio counts as free room until it is given, lest a small credit stops it in the middle of a unit."""
+        n = sum(event.n for event in events if isinstance(event, Audio))
+        self._consumed_samples -= n
+        if self.cancelled:
+            return
+        self._waiting_samples += n
+        self.events.extend(events)
+
+    def _finish(self, end: m.End) -> None:
+        self.end = end
+        self.events.append(end)
+        self.text.forget()
 
     def _break(self, what: str) -> None:
         self.failure = DaemonProtocolError(f"stream {self.sid}: {what}; please report this")
 
-    def cancel(self) -> None:
-        """Nobody wants the rest: what waits is dropped, and what still comes only counts."""
+    def cancel(self, at: int | None = None) -> int | None:
+        """Nobody wants the rest: what waits is dropped, and what still comes only counts.
+
+        Returns ``at`` as this part's daemon counts it.
+        """
         self.cancelled = True
+        self._cancelled_at = at
         self.events = deque(event for event in self.events if isinstance(event, m.End))
+        return None if at is None else max(0, at - self.delivery.base_samples)
+
+    _cancelled_at: int | None = None
+
+    # -- the end -------------------------------------------------------------------------------------------
+    def _sum(self, end: m.End) -> m.End:
+        """The end of the last part as the whole stream's.
+
+        Of a part that was lost nobody told its times and what else was sent upstream: its times stay open, and it
+        counts as sent what was heard.
+        """
+        if self.n_parts == 1:
+            return end
+        delivery, lost = self.delivery, self.delivery.lost
+        source = m.Source(
+            live=end.source.live + lost.live, cache=end.source.cache,
+            fallback=end.source.fallback + lost.fallback, silent=end.source.silent + lost.silent,
+        )  # fmt: skip
+        return msgspec.structs.replace(
+            end, chars=end.chars + delivery.part_cp - self.text.start_cp, heard_cp=self._heard_cp(end),
+            samples=end.samples + delivery.base_samples, sent=end.sent + lost.live + lost.fallback,
+            source=source, stamps_ms=m.Stamps(), ttfa_ms=None,
+        )  # fmt: skip
+
+    def _heard_cp(self, end: m.End) -> int:
+        """What the last part heard, or else what the ones before did."""
+        at, delivery = self._cancelled_at, self.delivery
+        if at is not None and at < delivery.base_samples:
+            return delivery.word_end_at(at)
+        if end.heard_cp > delivery.part_cp:
+            return end.heard_cp
+        return self.text.end_of_words(delivery.part_cp)
+
+    def _end_without_daemon(self) -> m.End:
+        """The end of a stream that was cancelled when its daemon went away."""
+        delivery, at = self.delivery, self._cancelled_at
+        heard_cp = self.text.end_of_words(delivery.released_cp)
+        if at is not None and at < delivery.given_samples:
+            heard_cp = delivery.word_end_at(at)
+        return m.End(
+            session=self._session, sid=self.sid, seq=delivery.next_seq, reason="cancelled",
+            chars=self.text.known_cp - self.text.start_cp, samples=delivery.given_samples, heard_cp=heard_cp,
+            skipped=[], stamps_ms=m.Stamps(), source=delivery.lost, sent=delivery.lost.live + delivery.lost.fallback,
+        )  # fmt: skip
 
     # -- consumption ---------------------------------------------------------------------------------------
     def next_event(self) -> Event | None:
@@ -190,6 +259,7 @@ class StreamBook:
         event = self.events.popleft()
         if isinstance(event, Audio):
             self._consumed_samples += event.n
+            self._waiting_samples -= event.n
         return event
 
     def credit_due_ms(self) -> int:

@@ -4,7 +4,7 @@
 
     ClientError
     ├── DaemonUnreachableError   nobody answered ``hello``: start the daemon
-    ├── SessionLostError         it answered once, and no longer does: connect again, resume
+    ├── SessionLostError         it answered once, and did not come back in time: connect again, resume
     ├── NoAnswerError            one request was not answered in time (also a TimeoutError)
     ├── RequestRefusedError      the daemon said no, and why
     ├── StreamFailedError        a stream ended ``failed``
@@ -47,10 +47,14 @@ class DaemonUnreachableError(ClientError):
 
 
 class SessionLostError(ClientError):
-    """The daemon is gone, or does not know this session any more: its streams are over.
+    """The daemon is gone, and did not come back within the client's ``resume_within_s``: its streams are over.
 
     Connect again and say what is missing: each stream's ``resumption()`` holds where to go on.
     """
+
+
+class RequestLostError(ClientError):
+    """Internal to this package: the session was lost before the answer, and the request is made again."""
 
 
 class NoAnswerError(ClientError, TimeoutError):

@@ -13,6 +13,9 @@ BUFFER_MS = 30_000
 TIMEOUT_S = 10.0
 """How long a request may take; for most of them the daemon asks nobody else."""
 
+RESUME_WITHIN_S = 30.0
+"""How long a daemon that went away is looked for, and its streams wait; 0: not at all."""
+
 QUIET_S = 5.0
 """How long whoever only listens (tap, observer) hears nothing before it makes sure that the daemon lives."""
 

@@ -178,23 +178,32 @@ def streams(context: typer.Context, *, as_json: Json = False, runtime_dir: Runti
 @app.command()
 def cancel(
     context: typer.Context,
+    stream: Annotated[
+        str | None, typer.Argument(metavar="[SESSION-SID]", help="One stream, as `streams` names it.")
+    ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Every stream that you may stop.")] = False,
     as_json: Json = False,
     runtime_dir: RuntimeDir = None,
 ) -> None:
-    """Silence the streams that are open: yours, or as root everybody's.
+    """Silence streams that are open: your own ones, or as root anybody's.
 
     \b
-    Example:
+    Examples:
+      tts-streamctl cancel 3-1
       tts-streamctl cancel --all
     """  # noqa: D301 - \b tells click to leave the lines alone
     with told():
-        if not everything:
-            raise CommandError("say which streams: --all cancels every one that you may stop", USAGE)
+        if everything == (stream is not None):
+            raise CommandError(
+                "say which: one stream as 3-1, or --all for every one that you may stop", USAGE
+            )
         from tts_streamd.ctl import inquiries  # noqa: PLC0415 - `--help` needs none of it
 
-        inquiries.cancel_everything(_chosen(context, runtime_dir), as_json=as_json)
+        if stream is not None:
+            inquiries.cancel_one(_chosen(context, runtime_dir), stream)
+        else:
+            inquiries.cancel_everything(_chosen(context, runtime_dir), as_json=as_json)
 
 
 @app.command()

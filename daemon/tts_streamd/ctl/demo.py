@@ -126,7 +126,7 @@ def run_demo(options: DemoOptions) -> None:
 
 def _perform(runtime_dir: Path, file: SoundFile, options: DemoOptions) -> Record:
     with ExitStack() as undo:
-        client = undo.enter_context(connect(runtime_dir, name="tts-streamctl demo"))
+        client = undo.enter_context(connect(runtime_dir, name="tts-streamctl demo", resume_within_s=0))
         if options.runtime_dir is None:
             _warm_up(client)
         player = _player(24_000) if options.play else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tts_streamd.ctl.failures import USAGE, CommandError
 from tts_streamd.ctl.say import print_json
 from tts_streamd_client.blocking import connect
 
@@ -55,6 +56,17 @@ def streams(runtime_dir: Path | None, *, as_json: bool) -> None:
     from tts_streamd.ctl.show import show_streams  # noqa: PLC0415 - with --json nothing is drawn
 
     show_streams(infos, _console())
+
+
+def cancel_one(runtime_dir: Path | None, name: str) -> None:
+    """Cancel the stream SESSION-SID, as ``streams`` names it."""
+    session, _, sid = name.partition("-")
+    if not (session.isdecimal() and sid.isdecimal()):
+        raise CommandError(
+            f"{name!r} is no stream: `tts-streamctl streams` lists them, as 3-1 for example", USAGE
+        )
+    with connect(runtime_dir, name=NAME) as client:
+        client.cancel_stream(int(session), int(sid))
 
 
 def cancel_everything(runtime_dir: Path | None, *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from tts_streamd.ctl.failures import FAILED, USAGE, CommandError
 from tts_streamd.ctl.sound_file import SoundFile, open_sound_file
 from tts_streamd.ctl.text_source import CHUNK_BYTES, TextSource
 from tts_streamd_client.blocking import Client, Stream, connect
-from tts_streamd_client.events import Audio, End, Event, Word, Words
+from tts_streamd_client.events import Audio, End, Event, State, Word, Words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,6 +204,12 @@ class _Speaking:
             case Words():
                 self.heard.extend(event.words if self._keeps else ())
                 self._due.extend(event.words)
+            case State(state="recovering"):
+                sys.stderr.write(
+                    f"tts-streamctl: interrupted ({event.detail or 'upstream'}); it goes on by itself\n"
+                )
+            case State(state="speaking", detail="recovered"):
+                sys.stderr.write("tts-streamctl: recovered, nothing is lost\n")
             case _:
                 pass
 

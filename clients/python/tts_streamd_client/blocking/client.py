@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -14,23 +15,31 @@ from tts_streamd_client import sockets
 from tts_streamd_client.blocking.line import Line
 from tts_streamd_client.blocking.stream import Observer, Stream, Tap
 from tts_streamd_client.discovery import Candidate, candidates
-from tts_streamd_client.errors import Attempt, DaemonUnreachableError, NoAnswerError
+from tts_streamd_client.errors import Attempt, DaemonUnreachableError, NoAnswerError, RequestLostError
 from tts_streamd_client.observation import Observation
-from tts_streamd_client.options import BUFFER_MS, TIMEOUT_S, Options
+from tts_streamd_client.options import BUFFER_MS, RESUME_WITHIN_S, TIMEOUT_S, Options
 from tts_streamd_client.session import Session, Statistics
 from tts_streamd_protocol import messages as m
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from tts_streamd_client.book import StreamBook
 
 
 @contextmanager
 def connect(
-    runtime_dir: Path | str | None = None, *, name: str = "python", timeout_s: float = TIMEOUT_S
+    runtime_dir: Path | str | None = None,
+    *,
+    name: str = "python",
+    timeout_s: float = TIMEOUT_S,
+    resume_within_s: float = RESUME_WITHIN_S,
 ) -> Generator[Client]:
     """Find the daemon and begin a session; at the end its open streams are cancelled.
+
+    If the daemon goes away it is looked for in the same place for ``resume_within_s`` seconds, and everything goes
+    on where it was: streams are heard without a gap or a repetition, text given meanwhile is kept, requests wait.
+    With 0, or after that time, ``SessionLostError`` is raised.
 
     Raises:
         DaemonUnreachableError: nobody answered.
@@ -39,22 +48,24 @@ def connect(
     context: sockets.Context = zmq.Context()
     with ExitStack() as undo:
         undo.callback(context.term)
-        line = _find(context, None if runtime_dir is None else Path(runtime_dir), name, timeout_s)
+        line = _find(context, runtime_dir, Session(name, resume_within_s), timeout_s)
         undo.callback(line.close)
         yield Client(line, context)
 
 
-def _find(context: sockets.Context, runtime_dir: Path | None, name: str, timeout_s: float) -> Line:
+def _find(
+    context: sockets.Context, runtime_dir: Path | str | None, session: Session, timeout_s: float
+) -> Line:
     attempts: list[Attempt] = []
-    for candidate in candidates(runtime_dir, os.environ):
-        if candidate.patience_s and (line := _hello(context, candidate, name, timeout_s)) is not None:
+    for candidate in candidates(None if runtime_dir is None else Path(runtime_dir), os.environ):
+        if candidate.patience_s and (line := _hello(context, candidate, session, timeout_s)) is not None:
             return line
         attempts.append(candidate.attempt())
     raise DaemonUnreachableError(tuple(attempts))
 
 
-def _hello(context: sockets.Context, candidate: Candidate, name: str, timeout_s: float) -> Line | None:
-    line = Line(sockets.control(context, candidate.endpoint), Session(name), timeout_s)
+def _hello(context: sockets.Context, candidate: Candidate, session: Session, timeout_s: float) -> Line | None:
+    line = Line(partial(sockets.control, context, candidate.endpoint), session, timeout_s)
     with ExitStack() as undo:
         undo.callback(line.close, linger_ms=0)
         rid = line.session.new_rid()
@@ -97,7 +108,7 @@ class Client:
         that reads text while it hears speech waits for both at once.
 
         Raises:
-            SessionLostError: the daemon is gone.
+            SessionLostError: the daemon is gone, and did not come back in time.
         """
         return self._line.step(timeout_s, fds=fds)
 
@@ -108,9 +119,10 @@ class Client:
         Raises:
             RequestRefusedError: nothing was opened; ``code`` says why: ``voice_not_found``, ``bad_value``, …
         """
-        rid = self._session.new_rid()
-        book, frame = self._session.open(rid, buffer_ms=buffer_ms, now_s=time.monotonic(), **options)
-        return self._opened(book, frame, what="open")
+        return self._begin(
+            lambda rid: self._session.open(rid, buffer_ms=buffer_ms, now_s=time.monotonic(), **options),
+            what="open",
+        )
 
     def speak(self, text: str, *, buffer_ms: int = BUFFER_MS, **options: Unpack[Options]) -> Stream:
         """Say ``text``, however long: open, send and close in one; raises what ``open`` does."""
@@ -118,9 +130,20 @@ class Client:
             stream = self.open(buffer_ms=buffer_ms, **options)
             stream.say_all(text)
             return stream
-        rid = self._session.new_rid()
-        book, frame = self._session.speak(rid, text, buffer_ms=buffer_ms, now_s=time.monotonic(), **options)
-        return self._opened(book, frame, what="speak")
+        return self._begin(
+            lambda rid: self._session.speak(
+                rid, text, buffer_ms=buffer_ms, now_s=time.monotonic(), **options
+            ),
+            what="speak",
+        )
+
+    def _begin(self, make: Callable[[int], tuple[StreamBook, bytes]], *, what: str) -> Stream:
+        """Open a stream; if the session is lost over it, open it in the next one."""
+        while True:
+            self._line.await_session()
+            book, frame = make(self._session.new_rid())
+            with suppress(RequestLostError):
+                return self._opened(book, frame, what=what)
 
     def _opened(self, book: StreamBook, frame: bytes, *, what: str) -> Stream:
         try:
@@ -134,6 +157,10 @@ class Client:
     def cancel_all(self, *, everyone: bool = False) -> None:
         """Cancel this session's streams; ``everyone``: those of all sessions that this user may stop."""
         self._line.request(lambda rid: m.Cancel(rid=rid, scope="all" if everyone else "mine"), m.Ok, "cancel")
+
+    def cancel_stream(self, session: int, sid: int) -> None:
+        """Cancel one stream of any session of this user (``streams`` lists them); one that has ended is fine."""
+        self._line.request(lambda rid: m.Cancel(rid=rid, session=session, sid=sid), m.Ok, "cancel")
 
     # -- about the daemon ----------------------------------------------------------------------------------
     def voices(self) -> m.VoicesReply:
@@ -160,7 +187,7 @@ class Client:
             RequestRefusedError: ``denied``: only the daemon's own user and root may.
         """
         self._session.tapped.clear()
-        self._line.request(lambda rid: m.Tap(rid=rid, actor=actor, on=True), m.Tapped, "tap")
+        self._line.request(lambda rid: self._session.watch(actor, rid), m.Tapped, "tap")
         try:
             yield Tap(self._line)
         finally:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import zmq
 
 from tts_streamd_client import sockets
+from tts_streamd_client.errors import RequestLostError
 from tts_streamd_client.options import QUIET_S
 from tts_streamd_protocol import messages as m
 
@@ -22,13 +23,17 @@ T = TypeVar("T", bound=m.Reply)
 
 
 class Line:
-    """One connection.  ``timeout_s`` bounds each request, and each message that the daemon will not take."""
+    """One connection after the other.  ``timeout_s`` bounds each request, and each message that is not taken."""
 
-    def __init__(self, socket: zmq.Socket[bytes], session: Session, timeout_s: float) -> None:
+    def __init__(self, connect: Callable[[], zmq.Socket[bytes]], session: Session, timeout_s: float) -> None:
         self.session = session
         self.timeout_s = timeout_s
-        self._socket = socket
-        self._socket.sndtimeo = int(timeout_s * 1000)
+        self._connect = connect
+        self._open()
+
+    def _open(self) -> None:
+        self._socket = self._connect()
+        self._socket.sndtimeo = int(self.timeout_s * 1000)
 
     # -- waiting -------------------------------------------------------------------------------------------
     def step(self, timeout_s: float = 0.0, *, fds: Sequence[int] = ()) -> set[int]:
@@ -39,15 +44,34 @@ class Line:
         Raises:
             SessionLostError: the daemon is gone.
         """
+        self._renew()
         self.flush()
-        silent_s = self.session.silent_at_s - time.monotonic()
-        readable = self._poll(max(0.0, min(timeout_s, silent_s)), fds)
+        due_s = self.session.wakes_at_s - time.monotonic()
+        readable = self._poll(max(0.0, min(timeout_s, due_s)), fds)
         if self._socket in readable:
             self._take_all()
-        elif time.monotonic() >= self.session.silent_at_s:
-            self.session.lose("the daemon has fallen silent")
+        else:
+            self.session.on_time(time.monotonic())
+        self._renew()
         self.flush()
         return {ready for ready in readable if isinstance(ready, int)}
+
+    def _renew(self) -> None:
+        """Connect anew when the session was lost and it is time to look for the daemon."""
+        if self.session.wants_socket(time.monotonic()):
+            self._socket.close(0)
+            self._open()
+            self.session.greet(time.monotonic())
+
+    def await_session(self) -> None:
+        """Wait until there is a session to make a request in.
+
+        Raises:
+            SessionLostError: there was none in time.
+        """
+        self.session.check()
+        while not self.session.live:
+            self.step(inf)
 
     def _poll(self, timeout_s: float, fds: Sequence[int]) -> set[object]:
         poller = zmq.Poller()
@@ -100,7 +124,7 @@ class Line:
                 self._socket.send(outbox[0])
                 outbox.popleft()
         except zmq.Again:
-            self.session.lose("the daemon takes no messages")
+            self.session.lose("the daemon takes no messages", time.monotonic())
             self.session.check()
 
     def flush_nowait(self) -> None:
@@ -112,10 +136,13 @@ class Line:
 
     # -- requests ------------------------------------------------------------------------------------------
     def request(self, make: Callable[[int], m.AnyRequest], kind: type[T], what: str) -> T:
-        """Send what ``make(rid)`` gives and return its answer, which must be a ``kind``."""
-        rid = self.session.new_rid()
-        self.send(self.session.encode(make(rid)))
-        return self.answer(rid, kind, what, self.timeout_s)
+        """Send what ``make(rid)`` gives and return its answer, a ``kind``; again if the session is lost over it."""
+        while True:
+            self.await_session()
+            rid = self.session.new_rid()
+            self.send(self.session.encode(make(rid)))
+            with suppress(RequestLostError):
+                return self.answer(rid, kind, what, self.timeout_s)
 
     def answer(self, rid: int, kind: type[T], what: str, timeout_s: float) -> T:
         """Wait for the answer to a request that has been sent."""

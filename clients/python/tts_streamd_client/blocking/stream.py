@@ -27,11 +27,15 @@ class Stream:
     """Iterate over it to hear it; leaving its ``with`` block cancels what is left of it."""
 
     def __init__(self, line: Line, book: StreamBook, opened: m.Opened) -> None:
-        self.sid = book.sid
         self.opened = opened
         self._line = line
         self._session = line.session
         self._book = book
+
+    @property
+    def sid(self) -> int:
+        """Its number in the session; another one after a recovery."""
+        return self._book.sid
 
     @property
     def end(self) -> End | None:
@@ -40,16 +44,16 @@ class Stream:
 
     @property
     def sent_cp(self) -> int:
-        """Code points sent so far."""
-        return self._book.sent_cp
+        """Code points given so far: sent, or kept until the daemon is back."""
+        return self._book.text.known_cp
 
     @property
     def room_cp(self) -> int:
         """Code points that ``send`` takes now without waiting for the daemon."""
-        return self._book.room_cp
+        return self._book.text.room_cp
 
     def resumption(self) -> Resumption:
-        """What is left to say in a new stream, after ``SessionLostError``."""
+        """What is left to say in a new stream, after ``SessionLostError`` (a recovery does this by itself)."""
         return self._book.resumption()
 
     # -- text ----------------------------------------------------------------------------------------------
@@ -66,7 +70,7 @@ class Stream:
         """
         book = self._book
         while text or flush:
-            self._line.until(lambda: book.over or book.room_cp, timeout_s=timeout_s, what="text")
+            self._line.until(lambda: book.over or book.text.room_cp, timeout_s=timeout_s, what="text")
             book.check_open()
             text = self._session.text(book, text, flush=flush)
             flush = flush and bool(text)
@@ -87,10 +91,15 @@ class Stream:
             ``voice``.
         """
         self._book.check_open()
+        self._line.until(self._all_sent, timeout_s=ROOM_S, what="text")
         self._line.request(
             lambda rid: m.Voice(rid=rid, sid=self.sid, voice=voice, settings=settings), m.Ok, "voice"
         )
-        self._book.voice_changed(voice, settings)
+        self._book.text.voice_changed(voice, settings)
+
+    def _all_sent(self) -> bool:
+        """Whether a change of voice may be asked for: it must not overtake text."""
+        return self._book.over or (self._session.live and self._book.text.all_sent)
 
     def close_text(self) -> None:
         """No more text: the rest is spoken, then the stream ends.  Twice is fine."""
@@ -105,7 +114,7 @@ class Stream:
 
         Raises:
             StreamFailedError: the stream ended ``failed``.
-            SessionLostError: the daemon is gone.
+            SessionLostError: the daemon is gone, and did not come back in time.
         """
         limit_s = time.monotonic() + timeout_s
         while (event := self._session.next_event(self._book)) is None:

@@ -84,7 +84,7 @@ class Script:
     def handle(self, request: Head) -> Iterator[Message]:
         """Everything to send for one request, in order."""
         op, rid = str(request.get("op")), request.get("rid")
-        if self.gone:
+        if self.gone or (self.scene is Scene.SILENT and self.last_sid >= 0):
             return
         if op == "hello":
             self.greeted = True

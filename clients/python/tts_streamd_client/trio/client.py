@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -12,9 +12,9 @@ import zmq
 
 from tts_streamd_client import sockets
 from tts_streamd_client.discovery import Candidate, candidates
-from tts_streamd_client.errors import Attempt, DaemonUnreachableError, NoAnswerError
+from tts_streamd_client.errors import Attempt, DaemonUnreachableError, NoAnswerError, RequestLostError
 from tts_streamd_client.observation import Observation
-from tts_streamd_client.options import BUFFER_MS, TIMEOUT_S, Options
+from tts_streamd_client.options import BUFFER_MS, RESUME_WITHIN_S, TIMEOUT_S, Options
 from tts_streamd_client.session import Session, Statistics
 from tts_streamd_client.trio.line import Line
 from tts_streamd_client.trio.stream import Observer, Stream, Tap
@@ -22,16 +22,24 @@ from tts_streamd_protocol import messages as m
 from tts_streamd_sockets.trio_zmq import TrioSocket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from tts_streamd_client.book import StreamBook
 
 
 @asynccontextmanager
 async def open_client(
-    runtime_dir: Path | str | None = None, *, name: str = "python-trio", timeout_s: float = TIMEOUT_S
+    runtime_dir: Path | str | None = None,
+    *,
+    name: str = "python-trio",
+    timeout_s: float = TIMEOUT_S,
+    resume_within_s: float = RESUME_WITHIN_S,
 ) -> AsyncGenerator[Client]:
     """Find the daemon and begin a session; at the end its open streams are cancelled.
+
+    If the daemon goes away it is looked for in the same place for ``resume_within_s`` seconds, and everything goes
+    on where it was: streams are heard without a gap or a repetition, text given meanwhile is kept, requests wait.
+    With 0, or after that time, ``SessionLostError`` is raised.
 
     Raises:
         DaemonUnreachableError: nobody answered.
@@ -40,7 +48,7 @@ async def open_client(
     context: sockets.Context = zmq.Context()
     try:
         with ExitStack() as undo:
-            line = await _find(context, None if runtime_dir is None else Path(runtime_dir), name, timeout_s)
+            line = await _find(context, runtime_dir, Session(name, resume_within_s), timeout_s)
             undo.callback(line.close)
             yield Client(line, context)
     finally:
@@ -48,17 +56,24 @@ async def open_client(
             await trio.to_thread.run_sync(context.term)
 
 
-async def _find(context: sockets.Context, runtime_dir: Path | None, name: str, timeout_s: float) -> Line:
+async def _find(
+    context: sockets.Context, runtime_dir: Path | str | None, session: Session, timeout_s: float
+) -> Line:
     attempts: list[Attempt] = []
-    for candidate in candidates(runtime_dir, os.environ):
-        if candidate.patience_s and (line := await _hello(context, candidate, name, timeout_s)) is not None:
+    for candidate in candidates(None if runtime_dir is None else Path(runtime_dir), os.environ):
+        if (
+            candidate.patience_s
+            and (line := await _hello(context, candidate, session, timeout_s)) is not None
+        ):
             return line
         attempts.append(candidate.attempt())
     raise DaemonUnreachableError(tuple(attempts))
 
 
-async def _hello(context: sockets.Context, candidate: Candidate, name: str, timeout_s: float) -> Line | None:
-    line = Line(TrioSocket(sockets.control(context, candidate.endpoint)), Session(name), timeout_s)
+async def _hello(
+    context: sockets.Context, candidate: Candidate, session: Session, timeout_s: float
+) -> Line | None:
+    line = Line(lambda: TrioSocket(sockets.control(context, candidate.endpoint)), session, timeout_s)
     with ExitStack() as undo:
         undo.callback(line.close, linger_ms=0)
         rid = line.session.new_rid()
@@ -100,9 +115,10 @@ class Client:
         Raises:
             RequestRefusedError: nothing was opened; ``code`` says why: ``voice_not_found``, ``bad_value``, …
         """
-        rid, now_s = self._session.new_rid(), trio.current_time()
-        book, frame = self._session.open(rid, buffer_ms=buffer_ms, now_s=now_s, **options)
-        return await self._opened(book, frame, what="open")
+        return await self._begin(
+            lambda rid: self._session.open(rid, buffer_ms=buffer_ms, now_s=trio.current_time(), **options),
+            what="open",
+        )
 
     async def speak(self, text: str, *, buffer_ms: int = BUFFER_MS, **options: Unpack[Options]) -> Stream:
         """Say ``text``, however long: open, send and close in one; raises what ``open`` does."""
@@ -110,9 +126,20 @@ class Client:
             stream = await self.open(buffer_ms=buffer_ms, **options)
             await stream.say_all(text)
             return stream
-        rid, now_s = self._session.new_rid(), trio.current_time()
-        book, frame = self._session.speak(rid, text, buffer_ms=buffer_ms, now_s=now_s, **options)
-        return await self._opened(book, frame, what="speak")
+        return await self._begin(
+            lambda rid: self._session.speak(
+                rid, text, buffer_ms=buffer_ms, now_s=trio.current_time(), **options
+            ),
+            what="speak",
+        )
+
+    async def _begin(self, make: Callable[[int], tuple[StreamBook, bytes]], *, what: str) -> Stream:
+        """Open a stream; if the session is lost over it, open it in the next one."""
+        while True:
+            await self._line.await_session()
+            book, frame = make(self._session.new_rid())
+            with suppress(RequestLostError):
+                return await self._opened(book, frame, what=what)
 
     async def _opened(self, book: StreamBook, frame: bytes, *, what: str) -> Stream:
         try:
@@ -127,6 +154,10 @@ class Client:
         """Cancel this session's streams; ``everyone``: those of all sessions that this user may stop."""
         scope: m.Scope = "all" if everyone else "mine"
         await self._line.request(lambda rid: m.Cancel(rid=rid, scope=scope), m.Ok, "cancel")
+
+    async def cancel_stream(self, session: int, sid: int) -> None:
+        """Cancel one stream of any session of this user (``streams`` lists them); one that has ended is fine."""
+        await self._line.request(lambda rid: m.Cancel(rid=rid, session=session, sid=sid), m.Ok, "cancel")
 
     # -- about the daemon ----------------------------------------------------------------------------------
     async def voices(self) -> m.VoicesReply:
@@ -153,7 +184,7 @@ class Client:
             RequestRefusedError: ``denied``: only the daemon's own user and root may.
         """
         self._session.tapped.clear()
-        await self._line.request(lambda rid: m.Tap(rid=rid, actor=actor, on=True), m.Tapped, "tap")
+        await self._line.request(lambda rid: self._session.watch(actor, rid), m.Tapped, "tap")
         try:
             yield Tap(self._line)
         finally:

@@ -6,12 +6,14 @@ others. There is no background task: while nobody waits, messages wait in the so
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from tts_streamd_client import sockets
+from tts_streamd_client.errors import RequestLostError
 from tts_streamd_client.options import QUIET_S
 from tts_streamd_protocol import messages as m
 
@@ -25,12 +27,13 @@ T = TypeVar("T", bound=m.Reply)
 
 
 class Line:
-    """One connection.  ``timeout_s`` bounds each request, and each message that the daemon will not take."""
+    """One connection after the other.  ``timeout_s`` bounds each request, and each message that is not taken."""
 
-    def __init__(self, socket: TrioSocket, session: Session, timeout_s: float) -> None:
+    def __init__(self, connect: Callable[[], TrioSocket], session: Session, timeout_s: float) -> None:
         self.session = session
         self.timeout_s = timeout_s
-        self._socket = socket
+        self._connect = connect
+        self._socket = connect()
         self._reading: trio.CancelScope | None = None
         self._others = trio.lowlevel.ParkingLot()
         self._sending = trio.Lock()
@@ -59,6 +62,7 @@ class Line:
             SessionLostError: the daemon is gone.
         """
         self.session.check()
+        self._renew()
         self.flush_nowait()
         if self.session.outbox:
             await self.flush()
@@ -68,6 +72,23 @@ class Line:
             await self._others.park()
         self.session.check()
 
+    def _renew(self) -> None:
+        """Connect anew when the session was lost and it is time to look for the daemon; not under a reader."""
+        if self._reading is None and self.session.wants_socket(trio.current_time()):
+            self._socket.close()
+            self._socket = self._connect()
+            self.session.greet(trio.current_time())
+
+    async def await_session(self) -> None:
+        """Wait until there is a session to make a request in; the caller goes on without a checkpoint.
+
+        Raises:
+            SessionLostError: there was none in time.
+        """
+        self.session.check()
+        while not self.session.live:
+            await self.step()
+
     async def step_or_probe(self) -> None:
         """``step`` for whoever only listens: after ``QUIET_S`` without anything, ask whether the daemon lives."""
         with trio.move_on_after(QUIET_S) as quiet:
@@ -76,7 +97,7 @@ class Line:
             await self.request(lambda rid: m.Ping(rid=rid), m.Pong, "ping")
 
     async def _read(self) -> None:
-        with trio.CancelScope(deadline=self.session.silent_at_s) as scope:
+        with trio.CancelScope(deadline=self.session.wakes_at_s) as scope:
             self._reading = scope
             try:
                 for frames in await self._socket.recv_batch():
@@ -84,11 +105,12 @@ class Line:
             finally:
                 self._reading = None
                 self._others.unpark_all()
-        if self._silent():
-            self.session.lose("the daemon has fallen silent")
+        self.session.on_time(trio.current_time())
 
-    def _silent(self) -> bool:
-        return trio.current_time() >= self.session.silent_at_s
+    def _wake_reader(self) -> None:
+        """What it waits for has changed."""
+        if self._reading is not None:
+            self._reading.cancel()
 
     # -- sending -------------------------------------------------------------------------------------------
     async def send(self, frame: bytes) -> None:
@@ -110,14 +132,22 @@ class Line:
             while self.session.outbox:
                 await self._send_first()
         if self._reading is not None:  # a stream that was just opened makes it listen for ticks
-            self._reading.deadline = self.session.silent_at_s
+            self._reading.deadline = self.session.wakes_at_s
 
     async def _send_first(self) -> None:
+        socket, frame = self._socket, self.session.outbox[0]
         with trio.move_on_after(self.timeout_s) as patience:
-            await self._socket.send([self.session.outbox[0]])
-            self.session.outbox.popleft()
-        if patience.cancelled_caught:
-            self.session.lose("the daemon takes no messages")
+            try:
+                await socket.send([frame])
+            except trio.ClosedResourceError:
+                if socket is self._socket:
+                    raise
+                return  # the session was lost meanwhile, and its messages with it
+            if socket is self._socket and self.session.outbox and self.session.outbox[0] is frame:
+                self.session.outbox.popleft()
+        if patience.cancelled_caught and socket is self._socket:
+            self.session.lose("the daemon takes no messages", trio.current_time())
+            self._wake_reader()
             self.session.check()
 
     def flush_nowait(self) -> None:
@@ -129,9 +159,12 @@ class Line:
 
     # -- requests ------------------------------------------------------------------------------------------
     async def request(self, make: Callable[[int], m.AnyRequest], kind: type[T], what: str) -> T:
-        """Send what ``make(rid)`` gives and return its answer, which must be a ``kind``."""
-        rid = self.session.new_rid()
-        return await self.answer(rid, self.session.encode(make(rid)), kind, what, self.timeout_s)
+        """Send what ``make(rid)`` gives and return its answer, a ``kind``; again if the session is lost over it."""
+        while True:
+            await self.await_session()
+            rid = self.session.new_rid()
+            with suppress(RequestLostError):
+                return await self.answer(rid, self.session.encode(make(rid)), kind, what, self.timeout_s)
 
     async def answer(self, rid: int, frame: bytes, kind: type[T], what: str, timeout_s: float = inf) -> T:
         """Send a request and wait for its answer."""

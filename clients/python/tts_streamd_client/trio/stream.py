@@ -28,12 +28,16 @@ class Stream:
     """
 
     def __init__(self, line: Line, book: StreamBook, opened: m.Opened) -> None:
-        self.sid = book.sid
         self.opened = opened
         self._line = line
         self._session = line.session
         self._book = book
         self._sending = trio.Lock()  # texts of two tasks must not mix, and each has its position
+
+    @property
+    def sid(self) -> int:
+        """Its number in the session; another one after a recovery."""
+        return self._book.sid
 
     @property
     def end(self) -> End | None:
@@ -42,16 +46,16 @@ class Stream:
 
     @property
     def sent_cp(self) -> int:
-        """Code points sent so far."""
-        return self._book.sent_cp
+        """Code points given so far: sent, or kept until the daemon is back."""
+        return self._book.text.known_cp
 
     @property
     def room_cp(self) -> int:
         """Code points that ``send`` takes now without waiting for the daemon."""
-        return self._book.room_cp
+        return self._book.text.room_cp
 
     def resumption(self) -> Resumption:
-        """What is left to say in a new stream, after ``SessionLostError``."""
+        """What is left to say in a new stream, after ``SessionLostError`` (a recovery does this by itself)."""
         return self._book.resumption()
 
     # -- text ----------------------------------------------------------------------------------------------
@@ -69,7 +73,9 @@ class Stream:
         book = self._book
         async with self._sending:
             while text or flush:
-                await self._line.until(lambda: book.over or book.room_cp, timeout_s=timeout_s, what="text")
+                await self._line.until(
+                    lambda: book.over or book.text.room_cp, timeout_s=timeout_s, what="text"
+                )
                 book.check_open()
                 text = self._session.text(book, text, flush=flush)
                 flush = flush and bool(text)
@@ -91,10 +97,15 @@ class Stream:
         """
         async with self._sending:
             self._book.check_open()
+            await self._line.until(self._all_sent, timeout_s=ROOM_S, what="text")
             await self._line.request(
                 lambda rid: m.Voice(rid=rid, sid=self.sid, voice=voice, settings=settings), m.Ok, "voice"
             )
-            self._book.voice_changed(voice, settings)
+            self._book.text.voice_changed(voice, settings)
+
+    def _all_sent(self) -> bool:
+        """Whether a change of voice may be asked for: it must not overtake text."""
+        return self._book.over or (self._session.live and self._book.text.all_sent)
 
     async def aclose_text(self) -> None:
         """No more text: the rest is spoken, then the stream ends.  Twice is fine."""
@@ -114,7 +125,7 @@ class Stream:
 
         Raises:
             StreamFailedError: the stream ended ``failed``.
-            SessionLostError: the daemon is gone.
+            SessionLostError: the daemon is gone, and did not come back in time.
         """
         await trio.lowlevel.checkpoint()
         while (event := self._session.next_event(self._book)) is None:
