@@ -6,6 +6,7 @@ Exit status: 0 ended by a signal or by the daemon's death, 1 cannot listen, 2 wr
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -139,7 +140,11 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         options.fault_control,
     )
     trio.run(partial(server.serve, listener, serving, tell=partial(print, flush=True), warn=_warn))
-    return 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(
+        0
+    )  # all is in order; but a thread that still loads the model would abort the interpreter's own end
 
 
 def _warn(line: str) -> None:
