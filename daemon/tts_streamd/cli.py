@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FAILED: Final = 1
 MISCONFIGURED: Final = 2
+INTERRUPTED: Final = 130
 
 HELP: Final = """A speech daemon: local programs send text over ZeroMQ while it is still being written,
 and hear speech while it is still being made.
@@ -113,4 +114,8 @@ def _serve(config: Config, directory: Path, load: Callable[[], Config]) -> int:
 
 def main() -> None:
     """Run the command."""
-    sys.exit(app())
+    try:
+        status = app()
+    except KeyboardInterrupt:  # before the daemon could catch signals: there is nothing to stop in order yet
+        status = INTERRUPTED
+    sys.exit(status)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,7 +17,7 @@ from tts_streamd_actors.supervisor import FatalError, RestartLimitError, StuckCh
 from tts_streamd_protocol import messages as m
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from tts_streamd.config import Config
     from tts_streamd.runtime import RuntimeDir
@@ -43,27 +45,50 @@ async def run_daemon(
 
     ``reload`` gives the configuration to go on with at SIGHUP; what needs a restart it leaves as it was.
     """
+    wishes = _Wishes()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(
+            watch_signals, wishes.stop, wishes.reload
+        )  # first: from here on no signal just kills
+        with _assembled(config, runtime, wrap) as daemon:
+            if reload is not None:
+                wishes.on_reload = partial(_reload, daemon, reload)
+            status = await _live(daemon, wishes, ready)
+        nursery.cancel_scope.cancel()
+    return status
+
+
+@dataclass(slots=True)
+class _Wishes:
+    """What signals have asked for."""
+
+    stopping: trio.Event = field(default_factory=trio.Event)
+    reason: str = ""
+    on_reload: Callable[[], None] = lambda: None
+
+    def stop(self, signal: str) -> None:
+        self.reason = signal
+        self.stopping.set()
+
+    def reload(self) -> None:
+        self.on_reload()
+
+
+@contextmanager
+def _assembled(config: Config, runtime: RuntimeDir, wrap: Wrap) -> Generator[Daemon]:
+    """The daemon with its sockets, which are closed when it has stopped."""
     with ExitStack() as stack:
         sockets = stack.enter_context(
             open_sockets(runtime.control, runtime.events, heartbeat_ms=config.gateway.heartbeat_ms)
         )
         embedded = config.endpoint.kind == "embedded"
         listener = stack.enter_context(open_engine_listener(runtime.engine)) if embedded else None
-        daemon = Daemon(config, runtime, sockets, listener, wrap)
         for sock in sockets:
             stack.callback(sock.close)
-        return await _live(daemon, ready, reload)
+        yield Daemon(config, runtime, sockets, listener, wrap)
 
 
-async def _live(daemon: Daemon, ready: Callable[[], None], reload: Callable[[Config], Config] | None) -> int:
-    stop = trio.Event()
-    reason = "stop"
-
-    def on_stop(signal: str) -> None:
-        nonlocal reason
-        reason = signal
-        stop.set()
-
+async def _live(daemon: Daemon, wishes: _Wishes, ready: Callable[[], None]) -> int:
     def on_ready() -> None:
         log.info("ready", control=str(daemon.runtime.control), upstream=daemon.config.endpoint.kind)
         ready()
@@ -71,11 +96,10 @@ async def _live(daemon: Daemon, ready: Callable[[], None], reload: Callable[[Con
     status = 0
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(watch_signals, on_stop, lambda: _reload(daemon, reload))
             nursery.start_soon(daemon.root.run, on_ready)
-            await stop.wait()
-            log.info("stopping", reason=reason)
-            await _farewell(daemon, reason)
+            await wishes.stopping.wait()
+            log.info("stopping", reason=wishes.reason)
+            await _farewell(daemon, wishes.reason)
             nursery.cancel_scope.cancel()
     except* (RestartLimitError, FatalError, StuckChildError) as errors:
         log.critical("giving up", error="; ".join(str(error) for error in errors.exceptions))
@@ -83,9 +107,8 @@ async def _live(daemon: Daemon, ready: Callable[[], None], reload: Callable[[Con
     return status
 
 
-def _reload(daemon: Daemon, reload: Callable[[Config], Config] | None) -> None:
-    if reload is not None:
-        daemon.config = reload(daemon.config)
+def _reload(daemon: Daemon, reload: Callable[[Config], Config]) -> None:
+    daemon.config = reload(daemon.config)
 
 
 async def _farewell(daemon: Daemon, reason: str) -> None:

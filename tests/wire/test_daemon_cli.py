@@ -133,6 +133,7 @@ async def daemon(environ, tmp_path, nursery):
     try:
         with trio.fail_after(30):
             await wait_for_door(path / "control", process)
+        await said(tmp_path / "stderr", " ready")
         yield process, path
     finally:
         if process.returncode is None:
