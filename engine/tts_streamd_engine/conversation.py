@@ -56,6 +56,10 @@ class House:
     faults: FaultBook
 
 
+GONE = (WebSocketDisconnect, OSError, trio.BusyResourceError)
+"""The client has left.  Busy: hypercorn's reader is answering the client's close while we send something."""
+
+
 class Conversation(ABC):
     """One accepted socket."""
 
@@ -159,7 +163,7 @@ class Conversation(ABC):
             await self._socket.close(failure.code, close_reason(failure.message))
             with trio.move_on_after(CLOSE_DEADLINE_S):
                 await self._ignore()
-        except (WebSocketDisconnect, OSError):
+        except GONE:
             return  # there is nobody left to tell
 
     async def _ignore(self) -> None:

@@ -14,7 +14,7 @@ import trio
 from starlette.websockets import WebSocketDisconnect
 
 from tts_streamd_engine.contexts import Context, ContextOrder, Contexts, FinishContext, SpeakIn
-from tts_streamd_engine.conversation import Conversation
+from tts_streamd_engine.conversation import GONE, Conversation
 from tts_streamd_engine.faults import find
 from tts_streamd_engine.intake import ProtocolError
 
@@ -111,7 +111,7 @@ class MultiConversation(Conversation):
             async with speaker.orders_out:
                 await self._speak_orders(speaker)
             await self._send(lambda: self._mangler.final(context_id))
-        except (WebSocketDisconnect, OSError):
+        except GONE:
             self._scope.cancel()
             return
         except ProtocolError as failure:
@@ -156,5 +156,5 @@ class MultiConversation(Conversation):
             await self._changed.wait()
         try:
             await self._close()
-        except (WebSocketDisconnect, OSError):
+        except GONE:
             self._scope.cancel()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 from starlette.websockets import WebSocketDisconnect
 
-from tts_streamd_engine.conversation import Conversation
+from tts_streamd_engine.conversation import GONE, Conversation
 from tts_streamd_engine.faults import find
 from tts_streamd_engine.intake import ProtocolError, Speak
 from tts_streamd_engine.session import Order, Session
@@ -69,7 +69,7 @@ class SingleConversation(Conversation):
                     await self._voice(order)
             await self._send(self._mangler.final)
             await self._close()
-        except (WebSocketDisconnect, OSError):
+        except GONE:
             self._scope.cancel()
         except ProtocolError as failure:
             self._fail(failure)
