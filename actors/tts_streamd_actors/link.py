@@ -77,6 +77,7 @@ class Link:
         )
         self._fault: UpstreamFault | None = None
         self._dropped = False
+        self._opened = False
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve one route, or wait for one; returns when the socket is done for, whatever the reason."""
@@ -120,6 +121,7 @@ class Link:
         except (OSError, tws.HandshakeError, tws.ConnectionClosed) as error:
             self._refused(error)
         else:
+            self._opened = True
             self._to_connection(
                 s.LinkOpened(link=self._slot.name, took_ms=1000 * (trio.current_time() - began))
             )
@@ -250,7 +252,8 @@ class Link:
         if fault is not None:
             log.info("a link failed", link=self._slot.name, code=fault.code, reason=fault.message)
         code, message = (None, None) if fault is None else (fault.code, fault.message)
-        self._to_connection(s.LinkEnded(link=self._slot.name, code=code, message=message))
+        ended = s.LinkEnded(link=self._slot.name, opened=self._opened, code=code, message=message)
+        self._to_connection(ended)
 
 
 def _times(alignment: Alignment | None) -> s.Times | None:

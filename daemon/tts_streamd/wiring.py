@@ -218,7 +218,7 @@ class Daemon:
     def _to_connection(self, signal: s.ConnectionSignal) -> bool:
         if self.engine is not None and isinstance(signal, s.LinkOpened):
             self.engine.answered()
-        elif self.engine is not None and isinstance(signal, s.LinkEnded) and signal.code == "timeout":
+        elif self.engine is not None and isinstance(signal, s.LinkEnded) and _unanswered(signal):
             self.engine.unanswered()
         taken = self._connection_box.offer(signal)
         if not taken and isinstance(signal, s.LinkEnded):
@@ -366,3 +366,8 @@ class Daemon:
         )
         for session in watchers:
             self.door.reply_head(session, tapped)
+
+
+def _unanswered(ended: s.LinkEnded) -> bool:
+    """The engine did not answer at all; a socket that it closed for want of text was answered."""
+    return ended.code == "timeout" and not ended.opened

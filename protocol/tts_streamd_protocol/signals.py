@@ -124,9 +124,10 @@ class LinkOpened(Signal, frozen=True, kw_only=True, tag="link_opened"):
 
 
 class LinkEnded(Signal, frozen=True, kw_only=True, tag="link_ended"):
-    """The link is gone; ``code`` says why, where it was no ordinary end."""
+    """The link is gone; ``code`` says why, where it was no ordinary end; ``opened``: it had reached upstream."""
 
     link: str
+    opened: bool = False
     code: Code | None = None
     message: str | None = None
 
