@@ -357,7 +357,7 @@ async def test_a_storm_of_starts_stops_and_crashes_ends_with_nobody_left(autojum
                 await trio.sleep(rng.random() * 0.05)
                 ready()
                 await trio.sleep(rng.random() * 0.5)
-                if rng.random() < 0.5:
+                if rng.random() < 0.9:
                     raise ValueError(name)
             finally:
                 with trio.CancelScope(shield=True):
@@ -384,6 +384,7 @@ async def test_a_storm_of_starts_stops_and_crashes_ends_with_nobody_left(autojum
             await trio.sleep(rng.random() * 0.1)
         nursery.cancel_scope.cancel()
     assert alive == {}
+    assert len(ward.given_up) > 0
     assert ward.stuck == []
 
 
